@@ -1,0 +1,49 @@
+"""Run the benchmarks: `python -m bench [--quick] [--json FILE] [NAME ...]`, names as in BENCHMARKS."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from .report import Row, as_json, show
+
+BENCHMARKS = {
+    "engine": "deposits through the engine, in memory and durable",
+    "scan": "reading a block for 1,000,000 watched addresses",
+    "localnet": "the embedded validator: time to the first answer, transfers per second",
+    "latency": "what watching adds on top of finality",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)} (default: all)"
+    )
+    parser.add_argument("--quick", action="store_true", help="small workloads, to see that it runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
+    parser.add_argument(
+        "--block", type=Path, metavar="FILE", help="a getBlock answer in accounts form (.json or .json.gz)"
+    )
+    chosen = parser.parse_args()
+    unknown = sorted(set(chosen.names) - set(BENCHMARKS))
+    if unknown:
+        parser.error(f"no benchmark called {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    console = Console()
+    rows: list[Row] = []
+    for name in chosen.names or BENCHMARKS:
+        with console.status(f"{name}: {BENCHMARKS[name]}"):
+            module = importlib.import_module(f"bench.{name}")
+            rows += module.run(quick=chosen.quick, block=chosen.block)
+    show(rows, console)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(as_json(rows), indent=1) + "\n", encoding="utf-8")
+        console.print(f"written to {chosen.json}")
+
+
+if __name__ == "__main__":
+    main()

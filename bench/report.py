@@ -1,0 +1,71 @@
+"""What a benchmark says: a figure on a stated workload, and its ratio to a named alternative of the same run.
+
+Figures are medians over several passes. Nothing here passes or fails: machines differ and are noisy, so
+an aim is printed beside the figure and left to the reader.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One answered question. `ratio` is this figure against `alternative`, better is greater."""
+
+    question: str
+    workload: str
+    figure: float
+    unit: str
+    alternative: str = ""
+    alternative_figure: float | None = None
+    ratio: float | None = None
+    aim: str = ""
+
+
+def median_seconds(work: Callable[[], object], passes: int = 5) -> float:
+    """Return the median wall time of `work()` over `passes` calls, after one that is not counted."""
+    work()
+    taken = []
+    for _ in range(passes):
+        begun = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken)
+
+
+def readable(value: float) -> str:
+    """Write a figure with three significant digits, or whole with thousands separated when it is large."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def show(rows: list[Row], console: Console) -> None:
+    """Print the rows as one table, questions in the order they were asked."""
+    table = Table(title=f"Makewhole benchmarks, {platform.machine()}, Python {platform.python_version()}")
+    for heading in ("question", "workload", "figure", "alternative", "ratio", "aim"):
+        table.add_column(heading, justify="right" if heading in {"figure", "ratio"} else "left")
+    for row in rows:
+        other = row.alternative
+        if row.alternative_figure is not None:
+            other += f": {readable(row.alternative_figure)} {row.unit}"
+        table.add_row(
+            row.question,
+            row.workload,
+            f"{readable(row.figure)} {row.unit}",
+            other,
+            f"{row.ratio:.2f}x" if row.ratio is not None else "",
+            row.aim,
+        )
+    console.print(table)
+
+
+def as_json(rows: list[Row]) -> list[dict[str, object]]:
+    """Return the rows as plain objects for --json."""
+    return [asdict(row) for row in rows]
