@@ -1,0 +1,81 @@
+"""Blocks and transactions as the ledger keeps them.
+
+Owns: `TransactionRecord` (one executed transaction with everything needed to print its metadata) and `Block`. Rules: a
+record is written once, when the transaction has been executed; nothing here is JSON. Must not know: JSON-RPC, sockets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from solders.account import Account
+    from solders.pubkey import Pubkey
+    from solders.transaction import VersionedTransaction
+
+# {"InstructionError": [0, {"Custom": 1}]}, "AccountNotFound", ...: the exact JSON of a TransactionError
+TransactionErrorJson = str | dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBalance:
+    """A token balance of one account of a transaction, before or after it."""
+
+    account_index: int
+    mint: str
+    owner: str
+    program_id: str
+    amount_units: int
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class InnerInstruction:
+    """An instruction called by a program: indices into the record's `account_keys`."""
+
+    program_id_index: int
+    accounts: bytes
+    data: bytes
+    stack_height: int
+
+
+@dataclass(slots=True)
+class TransactionRecord:
+    """One executed transaction. `account_keys` are the static keys, then the loaded writable, then the loaded readonly ones."""
+
+    transaction: VersionedTransaction
+    signature: str
+    slot: int
+    index: int
+    account_keys: tuple[Pubkey, ...]
+    static_count: int
+    loaded_writable_count: int
+    writable_keys: tuple[Pubkey, ...]
+    err: TransactionErrorJson | None
+    fee_lamports: int
+    logs: tuple[str, ...]
+    inner_instructions: tuple[tuple[int, tuple[InnerInstruction, ...]], ...]
+    pre_balances: tuple[int, ...]
+    post_balances: tuple[int, ...]
+    pre_token_balances: tuple[TokenBalance, ...]
+    post_token_balances: tuple[TokenBalance, ...]
+    return_data: tuple[str, bytes] | None
+    compute_units_consumed: int
+    cost_units: int
+    memo: str | None = None
+
+
+@dataclass(slots=True)
+class Block:
+    """A produced block. `written` maps each account written in it to its state *before* the block (None = absent)."""
+
+    slot: int
+    parent_slot: int
+    height: int
+    blockhash: str
+    previous_blockhash: str
+    time_s: int
+    transactions: list[TransactionRecord] = field(default_factory=list)
+    # emptied when a later block is rooted: the past of a rooted slot is never needed again
+    written: dict[Pubkey, Account | None] = field(default_factory=dict)
