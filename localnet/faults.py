@@ -22,12 +22,15 @@ import shlex
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
 
 from localnet import fault_http
 from localnet.fault_answers import ALTERATIONS, WITHHOLD_ANSWERS, Call, calls_of, error_message, meets
+
+if TYPE_CHECKING:
+    from localnet.fault_script import FaultPlayer, FaultScript
 
 Handle = Callable[[bytes], Awaitable[bytes]]
 """Answers a raw JSON-RPC request body (single or batch) with the raw response body."""
@@ -232,7 +235,7 @@ class EndpointFaults:
         return self.arm(Fault(FaultKind.LIE_HEIGHT, tuple(methods), slots=slots))
 
     def withhold(self, *slots: int, answer: str = "null") -> Fault:
-        """Have no block at these slots: getBlock answers "null" or a code ("-32004"), getBlocks omits them."""
+        """Have no block at these slots: getBlock answers null or a code ("-32004"), getBlocks omits them."""
         return self.arm(Fault(FaultKind.WITHHOLD, at=slots, text=answer))
 
     def swap(self, slot: int, other: int) -> Fault:
@@ -303,6 +306,8 @@ class EndpointFaults:
 
 
 class _Ledger(Protocol):
+    def slot_at(self, commitment: str) -> int: ...
+    def subscribe(self, listener: Callable[[Any], None]) -> Callable[[], None]: ...
     def skip_slots(self, slots: int) -> None: ...
     def reorg(self, depth: int, drop: frozenset[str] | None) -> object: ...
 
@@ -310,7 +315,7 @@ class _Ledger(Protocol):
 class _Validator(Protocol):
     @property
     def ledger(self) -> _Ledger: ...
-    def call(self, function: Callable[..., object], *args: object) -> object: ...
+    def call(self, function: Callable[..., Any], *args: object) -> Any: ...
 
 
 class Faults(EndpointFaults):
@@ -351,6 +356,12 @@ class Faults(EndpointFaults):
         validator.call(validator.ledger.reorg, depth, None if drop is None else frozenset(drop))
         return Fault(FaultKind.REORG, slots=depth, text="drop" if drop is None else "keep")
 
+    def play(self, script: FaultScript) -> FaultPlayer:
+        """Play a script from the current slot on: see `localnet.fault_script.play`."""
+        from localnet.fault_script import play  # it imports this module
+
+        return play(script, self, self._of_chain())
+
     def strike(self, fault: Fault, endpoint: str = MAIN_ENDPOINT) -> None:
         """Do what a fault says: arm it at an endpoint, or put it to the chain."""
         if fault.kind is FaultKind.SKIP:
@@ -361,6 +372,10 @@ class Faults(EndpointFaults):
             self.endpoint(endpoint).drop_sockets()
         else:
             self.endpoint(endpoint).arm(fault)
+
+    def lift(self, fault: Fault, endpoint: str = MAIN_ENDPOINT) -> None:
+        """Disarm a fault that `strike` armed; those that used themselves up are gone already."""
+        self.endpoint(endpoint).remove(fault)
 
     def _of_chain(self) -> _Validator:
         if self._validator is None:
