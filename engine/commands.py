@@ -1,0 +1,197 @@
+"""Every command of the engine: frozen values, imperative names, all starting with `id` and `time_ns` (R4).
+
+Owns: the vocabulary that may enter. Time, prices and the chain side's findings come in as data (R3). Must not
+know what a command does. Fields may only be int, str and tuples of them (the codec decodes nothing else).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from engine.units import SubaccountId
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSubaccount:
+    """Open a customer's subaccount (R6). `on_debt` is "apply" or "hold" (R29)."""
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
+    on_debt: str = "apply"
+
+
+@dataclass(frozen=True, slots=True)
+class SetOnDebt:
+    """Choose what happens to later deposits that meet a debt (R29). Deposits already held stay held."""
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
+    on_debt: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatePrices:
+    """Set index prices per asset and mark prices per market, all `_e8`; then close what is below maintenance
+    (R20).
+    """
+
+    id: str
+    time_ns: int
+    index_prices: tuple[tuple[str, int], ...]
+    mark_prices: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTrade:
+    """Trade a perpetual between two subaccounts that both consent, inside the band around mark (R19)."""
+
+    id: str
+    time_ns: int
+    market: str
+    buyer: SubaccountId
+    seller: SubaccountId
+    base_units: int
+    price_e8: int
+    consents: tuple[SubaccountId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Settle: move profit and loss, collect, let the fund cover, pay claims (R26, R27). Sent every
+    interval.
+    """
+
+    id: str
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """Credit what arrived on chain, settling negative equity first (R28). `id` is
+    "signature:account:mint".
+    """
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptHeldDeposit:
+    """Take a held deposit as R28 would: the debt first, the rest credited (R29)."""
+
+    id: str
+    time_ns: int
+    deposit_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnHeldDeposit:
+    """Send a held deposit back to its sender, less the network fee given in lamports (R29)."""
+
+    id: str
+    time_ns: int
+    deposit_id: str
+    network_fee_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Move settled cash between two subaccounts of one account (R19)."""
+
+    id: str
+    time_ns: int
+    source: SubaccountId
+    target: SubaccountId
+    asset: str
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestWithdrawal:
+    """Ask for a payout (R30). `destination_fault` is the chain side's verdict: "" when the destination is
+    good.
+    """
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    destination: str
+    destination_fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmWithdrawal:
+    """State that a reserved payout is final on chain; network_fee_units are lamports the operator spent
+    (I10).
+    """
+
+    id: str
+    time_ns: int
+    withdrawal_id: str
+    signature: str
+    network_fee_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnWithdrawal:
+    """State that a reserved payout will never land; its units go back. Lamports may have been spent (I10)."""
+
+    id: str
+    time_ns: int
+    withdrawal_id: str
+    reason: str
+    network_fee_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttestReserves:
+    """State the on-chain holdings per asset at a finalized slot, payouts and deposits up to it applied
+    (R33a).
+    """
+
+    id: str
+    time_ns: int
+    holdings: tuple[tuple[str, int], ...]
+    slot: int
+
+
+Command: TypeAlias = (
+    OpenSubaccount
+    | SetOnDebt
+    | UpdatePrices
+    | BlockTrade
+    | Tick
+    | Deposit
+    | AcceptHeldDeposit
+    | ReturnHeldDeposit
+    | Transfer
+    | RequestWithdrawal
+    | ConfirmWithdrawal
+    | ReturnWithdrawal
+    | AttestReserves
+)
+
+COMMAND_TYPES: tuple[type[Command], ...] = (
+    OpenSubaccount,
+    SetOnDebt,
+    UpdatePrices,
+    BlockTrade,
+    Tick,
+    Deposit,
+    AcceptHeldDeposit,
+    ReturnHeldDeposit,
+    Transfer,
+    RequestWithdrawal,
+    ConfirmWithdrawal,
+    ReturnWithdrawal,
+    AttestReserves,
+)

@@ -1,0 +1,360 @@
+"""Every event of the engine: frozen values in the past tense that carry the units really posted (R5).
+
+Owns: what is announced, and by its docstring, what each event changes. Folding the events alone reproduces
+every balance: `x += y` below means that balance x of the named subaccount changes by y; `cash`, `unsettled`,
+`base` and `quote` are the balances of R7, `pending` and `held` are units per asset set aside from all
+subaccounts. An event whose docstring names no balance changes none. engine/ledger.py posts exactly this. Must
+not know why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from engine.units import SubaccountId
+
+
+@dataclass(frozen=True, slots=True)
+class SubaccountOpened:
+    """A customer's subaccount exists, with nothing in it."""
+
+    subaccount: SubaccountId
+    on_debt: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnDebtSet:
+    """The choice of R29 was made."""
+
+    subaccount: SubaccountId
+    on_debt: str
+
+
+@dataclass(frozen=True, slots=True)
+class PricesUpdated:
+    """Index prices per asset and mark prices per market were set."""
+
+    index_prices: tuple[tuple[str, int], ...]
+    mark_prices: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTraded:
+    """A block trade was booked.
+
+    buyer: base += base_units, quote += buyer_quote_usd6 (negative, rounded up in size). seller: base -=
+    base_units, quote += seller_quote_usd6 (rounded down). rounding: quote += rounding_usd6.
+    """
+
+    market: str
+    buyer: SubaccountId
+    seller: SubaccountId
+    base_units: int
+    price_e8: int
+    buyer_quote_usd6: int
+    seller_quote_usd6: int
+    rounding_usd6: int
+
+
+@dataclass(frozen=True, slots=True)
+class PnlSettled:
+    """A position's profit or loss became realized (R26). subaccount: quote -= pnl, unsettled += pnl."""
+
+    subaccount: SubaccountId
+    market: str
+    pnl_usd6: int
+    mark_price_e8: int
+
+
+@dataclass(frozen=True, slots=True)
+class PositionClosed:
+    """A position below maintenance was reduced at mark against an opposite holder (R20).
+
+    subaccount: base += base_units (signed), quote += quote_usd6. counterparty: base -= base_units, quote +=
+    counterparty_quote_usd6. rounding: quote += rounding_usd6. base_left_units is what the subaccount still
+    holds.
+    """
+
+    subaccount: SubaccountId
+    counterparty: SubaccountId
+    market: str
+    base_units: int
+    price_e8: int
+    quote_usd6: int
+    counterparty_quote_usd6: int
+    rounding_usd6: int
+    base_left_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class LossCollected:
+    """A realized loss was paid from USDC cash (R26). subaccount: cash -= units, unsettled += units; pool:
+    cash += units.
+    """
+
+    subaccount: SubaccountId
+    units: int
+    remaining_usd6: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollateralConverted:
+    """Collateral paid a realized loss at index less the haircut (R26).
+
+    subaccount: asset cash -= units, unsettled += usd6. insurance_fund: asset cash += units, USDC cash -=
+    fund_paid_usd6, unsettled -= fund_owed_usd6. settlement_pool: USDC cash += fund_paid_usd6. fund_paid +
+    fund_owed = usd6.
+    """
+
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    usd6: int
+    rate_e8: int
+    fund_paid_usd6: int
+    fund_owed_usd6: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubaccountBankrupt:
+    """Nothing is left but a debt: outstanding negative equity began (R27)."""
+
+    subaccount: SubaccountId
+    outstanding_usd6: int
+
+
+@dataclass(frozen=True, slots=True)
+class DebtEnded:
+    """The outstanding negative equity of a subaccount is gone."""
+
+    subaccount: SubaccountId
+
+
+@dataclass(frozen=True, slots=True)
+class DebtCovered:
+    """The insurance fund paid a debt, for good (R27). subaccount: unsettled += units; fund: cash -= units;
+    pool: cash += units.
+    """
+
+    subaccount: SubaccountId
+    units: int
+    remaining_usd6: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimPaid:
+    """A winner got cash for realized profit (R26). subaccount: cash += units, unsettled -= units; pool: cash
+    -= units.
+    """
+
+    subaccount: SubaccountId
+    units: int
+    remaining_usd6: int
+
+
+@dataclass(frozen=True, slots=True)
+class LossSocialized:
+    """An old debt was written off and the claims behind it were cut (R27).
+
+    subaccount: unsettled += extinguished_usd6. Each (winner, cut_usd6) of cuts: unsettled -= cut. The cuts
+    add up.
+    """
+
+    subaccount: SubaccountId
+    extinguished_usd6: int
+    cuts: tuple[tuple[SubaccountId, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DepositApplied:
+    """A deposit was posted, debt first (R28): its receipt.
+
+    deposited = applied + credited, in units. If `was_held`: held -= deposited_units. subaccount: cash +=
+    credited_units, unsettled += applied_usd6. USDC: pool cash += applied_units. Another asset: insurance_fund
+    asset cash += applied_units, fund USDC cash -= fund_paid_usd6, fund unsettled -= fund_owed_usd6, pool USDC
+    cash += fund_paid_usd6. fees only: network_fees_collected_units of the credited SOL went to what the
+    operator owed for network fees (cash -= it, network fees owed -= it). rate_e8 is 10^8 for USDC and 0 when
+    nothing could be valued.
+    """
+
+    deposit_id: str
+    subaccount: SubaccountId
+    asset: str
+    sender: str
+    deposited_units: int
+    applied_units: int
+    applied_usd6: int
+    rate_e8: int
+    credited_units: int
+    outstanding_before_usd6: int
+    outstanding_after_usd6: int
+    fund_paid_usd6: int
+    fund_owed_usd6: int
+    network_fees_collected_units: int
+    was_held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DepositHeld:
+    """A deposit met a debt and waits for the customer (R29). held += units."""
+
+    deposit_id: str
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    sender: str
+    outstanding_usd6: int
+
+
+@dataclass(frozen=True, slots=True)
+class DepositReturned:
+    """A held deposit goes back to its sender (R29): a payout order like `WithdrawalReserved`.
+
+    held -= units + charged_units, pending += units; fees: asset cash += charged_units.
+    """
+
+    withdrawal_id: str
+    deposit_id: str
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    charged_units: int
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferMade:
+    """Cash moved inside one account (R19). source: cash -= units; target: cash += units."""
+
+    source: SubaccountId
+    target: SubaccountId
+    asset: str
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalQueued:
+    """A withdrawal passed its own checks and waits for the exchange's (R31, R32). cash -= units, pending +=
+    units.
+
+    `gate` is "pool" or "velocity"; it passes at until_ns at the latest (reserves must be attested then,
+    R33a).
+    """
+
+    withdrawal_id: str
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    destination: str
+    gate: str
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalReserved:
+    """A payout is ordered (R30). Unless `was_queued`: cash -= units, pending += units."""
+
+    withdrawal_id: str
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    destination: str
+    was_queued: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalPaid:
+    """A payout is final on chain. pending -= units.
+
+    fees: SOL cash -= network_fee_units - network_fee_owed_units; network fees owed += network_fee_owed_units.
+    """
+
+    withdrawal_id: str
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    destination: str
+    signature: str
+    network_fee_units: int
+    network_fee_owed_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalReturned:
+    """A payout will never happen. pending -= units; cash += units, or held += units when it was a returned
+    deposit.
+
+    Network fees as in `WithdrawalPaid`. held_deposit_id is "" for a withdrawal.
+    """
+
+    withdrawal_id: str
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    reason: str
+    held_deposit_id: str
+    network_fee_units: int
+    network_fee_owed_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReservesAttested:
+    """Holdings were compared with what is owed (R33a). surplus_units = holdings - owed to customers, per
+    asset listed.
+    """
+
+    slot: int
+    holdings: tuple[tuple[str, int], ...]
+    surplus_units: tuple[tuple[str, int], ...]
+
+
+Event: TypeAlias = (
+    SubaccountOpened
+    | OnDebtSet
+    | PricesUpdated
+    | BlockTraded
+    | PnlSettled
+    | PositionClosed
+    | LossCollected
+    | CollateralConverted
+    | SubaccountBankrupt
+    | DebtEnded
+    | DebtCovered
+    | ClaimPaid
+    | LossSocialized
+    | DepositApplied
+    | DepositHeld
+    | DepositReturned
+    | TransferMade
+    | WithdrawalQueued
+    | WithdrawalReserved
+    | WithdrawalPaid
+    | WithdrawalReturned
+    | ReservesAttested
+)
+
+EVENT_TYPES: tuple[type[Event], ...] = (
+    SubaccountOpened,
+    OnDebtSet,
+    PricesUpdated,
+    BlockTraded,
+    PnlSettled,
+    PositionClosed,
+    LossCollected,
+    CollateralConverted,
+    SubaccountBankrupt,
+    DebtEnded,
+    DebtCovered,
+    ClaimPaid,
+    LossSocialized,
+    DepositApplied,
+    DepositHeld,
+    DepositReturned,
+    TransferMade,
+    WithdrawalQueued,
+    WithdrawalReserved,
+    WithdrawalPaid,
+    WithdrawalReturned,
+    ReservesAttested,
+)

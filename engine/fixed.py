@@ -1,0 +1,129 @@
+"""Fixed-point arithmetic: the only file of the engine with division, and every function's name says its
+rounding.
+
+Rules (R2): what an account owes or must hold rounds up; what it is given or valued at rounds down. Down is
+toward minus infinity and up toward plus infinity, for negative numbers too. Ratios are compared by cross-
+multiplication. Must not know accounts, assets or rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from math import isqrt
+
+from engine.units import PPM
+
+_SQRT_SCALE_E6_SQUARED = 10**12
+_FACTOR_SCALE = 10**9
+
+
+def divide_down(numerator: int, denominator: int) -> int:
+    """Divide toward minus infinity; denominator > 0."""
+    return numerator // denominator
+
+
+def divide_up(numerator: int, denominator: int) -> int:
+    """Divide toward plus infinity; denominator > 0."""
+    return -(-numerator // denominator)
+
+
+@cache
+def notional_divisor(decimals: int) -> int:
+    """Give 10^(decimals + 2): units x price_e8 divided by it is usd6 (R2)."""
+    return int(10 ** (decimals + 2))
+
+
+def notional_down_usd6(units: int, price_e8: int, decimals: int) -> int:
+    """Value units at a price: floor(units x price_e8 / 10^(decimals + 2)), R2. For what is given or
+    valued.
+    """
+    return units * price_e8 // notional_divisor(decimals)
+
+
+def notional_up_usd6(units: int, price_e8: int, decimals: int) -> int:
+    """Value units at a price: ceil(units x price_e8 / 10^(decimals + 2)), R2. For what is owed or must be
+    held.
+    """
+    return -(-units * price_e8 // notional_divisor(decimals))
+
+
+def units_for_usd6_up(amount_usd6: int, price_e8: int, decimals: int) -> int:
+    """Give the fewest units worth at least an amount: ceil(usd6 x 10^(decimals + 2) / price_e8); price >
+    0.
+    """
+    return -(-amount_usd6 * notional_divisor(decimals) // price_e8)
+
+
+def ppm_of_down(amount: int, ratio_ppm: int) -> int:
+    """Take a ratio of an amount: floor(amount x ppm / 10^6)."""
+    return amount * ratio_ppm // PPM
+
+
+def ppm_of_up(amount: int, ratio_ppm: int) -> int:
+    """Take a ratio of an amount: ceil(amount x ppm / 10^6)."""
+    return -(-amount * ratio_ppm // PPM)
+
+
+def discounted_price_down_e8(price_e8: int, haircut_ppm: int) -> int:
+    """Take a haircut off a price: floor(price x (10^6 - haircut) / 10^6), R28."""
+    return price_e8 * (PPM - haircut_ppm) // PPM
+
+
+def weight_down_ppm(base_weight_ppm: int, penalty_ppm: int, units: int, decimals: int) -> int:
+    """Weigh collateral (R16): floor(base x 10^12 / (10^12 + penalty_ppm x sqrt_e6)), never above base.
+
+    sqrt_e6 = sqrt(whole tokens) x 10^6 rounded up, so that the weight as a whole rounds down.
+    """
+    if penalty_ppm == 0 or units <= 0:
+        return base_weight_ppm
+    tokens_e12 = -(-units * _SQRT_SCALE_E6_SQUARED // 10**decimals)
+    return (
+        base_weight_ppm
+        * _SQRT_SCALE_E6_SQUARED
+        // (_SQRT_SCALE_E6_SQUARED + penalty_ppm * sqrt_up(tokens_e12))
+    )
+
+
+def margin_ratio_up_ppm(factor_e12: int, exposure_usd6: int) -> int:
+    """Give factor x sqrt(exposure in USD) in ppm, rounded up (R18): ceil(factor_e12 x sqrt(usd6) / 10^9)."""
+    return -(-factor_e12 * sqrt_up(exposure_usd6) // _FACTOR_SCALE)
+
+
+def leverage_ratio_up_ppm(max_leverage: int) -> int:
+    """Give 1 / max_leverage in ppm, rounded up (R18)."""
+    return -(-PPM // max_leverage)
+
+
+def sqrt_up(number: int) -> int:
+    """Give the smallest integer whose square is at least a number >= 0."""
+    root = isqrt(number)
+    return root if root * root == number else root + 1
+
+
+def midpoint_up(low: int, high: int) -> int:
+    """Give ceil((low + high) / 2), for a bisection that keeps its lower end."""
+    return -(-(low + high) // 2)
+
+
+def share_out(amount: int, weights: Sequence[int]) -> tuple[int, ...]:
+    """Split an amount pro rata by largest remainder; the parts add up to the amount exactly (R26).
+
+    Every part is floor(amount x weight / total) or one more; the extra ones go to the largest remainders,
+    ties to the earlier place. Needs amount >= 0, weights >= 0, their sum > 0. With amount <= sum no part
+    exceeds its weight.
+    """
+    total = sum(weights)
+    parts = [amount * weight // total for weight in weights]
+    missing = amount - sum(parts)
+    by_remainder = sorted(range(len(weights)), key=lambda place: (-(amount * weights[place] % total), place))
+    for place in by_remainder[:missing]:
+        parts[place] += 1
+    return tuple(parts)
+
+
+def compare_ratios(first: int, first_of: int, second: int, second_of: int) -> int:
+    """Compare first/first_of with second/second_of exactly; both denominators > 0. Negative, zero or
+    positive.
+    """
+    return first * second_of - second * first_of

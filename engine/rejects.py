@@ -1,0 +1,110 @@
+"""Refusals: values, ordered by precedence, each final or transient, each one statement of fact.
+
+Owns: the list and its order; the first check that fails in this order is the answer (R3, R30). Transient
+means that the same wish may pass later without being changed. Must not know how a check is made.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class RejectReason(Enum):
+    """Why a command was refused. `value` is the spelling in the journal; `statement` is for people."""
+
+    final: bool
+    statement: str
+
+    def __new__(cls, code: str, kind: str, statement: str) -> RejectReason:
+        """Build a member from its code, "final" or "transient", and its statement."""
+        member = object.__new__(cls)
+        member._value_ = code
+        member.final = kind == "final"
+        member.statement = statement
+        return member
+
+    # Of any command (R4). These four leave no trace.
+    MALFORMED_COMMAND = "malformed_command", "final", "A field of the command is outside what it may hold."
+    ID_REUSED_WITH_DIFFERENT_BODY = (
+        "id_reused_with_different_body",
+        "final",
+        "This id was already used for another command.",
+    )
+    TIME_WENT_BACK = "time_went_back", "transient", "The command's time is before the last command's time."
+
+    # Who and what.
+    UNKNOWN_SUBACCOUNT = "unknown_subaccount", "transient", "No such subaccount is open."
+    SUBACCOUNT_ALREADY_OPEN = "subaccount_already_open", "final", "The subaccount is already open."
+    SYSTEM_ACCOUNT_NOT_ALLOWED = "system_account_not_allowed", "final", "A system account cannot do this."
+    UNKNOWN_DEPOSIT = "unknown_deposit", "final", "No deposit with this id is held."
+    UNKNOWN_WITHDRAWAL = "unknown_withdrawal", "final", "No withdrawal has this id."
+    WITHDRAWAL_QUEUED = (
+        "withdrawal_queued",
+        "transient",
+        "The withdrawal is still queued; no payout was ordered.",
+    )
+    WITHDRAWAL_ALREADY_PAID = "withdrawal_already_paid", "final", "The withdrawal was already paid."
+    WITHDRAWAL_ALREADY_RETURNED = (
+        "withdrawal_already_returned",
+        "final",
+        "The withdrawal was already returned.",
+    )
+    UNKNOWN_ASSET = "unknown_asset", "final", "The asset is not listed."
+    UNKNOWN_MARKET = "unknown_market", "final", "The market is not listed."
+    SAME_SUBACCOUNT = "same_subaccount", "final", "Both sides are the same subaccount."
+    DIFFERENT_ACCOUNTS = "different_accounts", "final", "The subaccounts belong to different accounts."
+    CONSENT_MISSING = "consent_missing", "final", "A side of the trade has not consented."
+
+    # How much and where to.
+    AMOUNT_NOT_POSITIVE = "amount_not_positive", "final", "The amount must be above zero."
+    AMOUNT_TOO_LARGE = "amount_too_large", "final", "The amount is above what can exist."
+    BELOW_MINIMUM = "below_minimum", "final", "The amount is below the minimum of this asset."
+    PRICE_OUT_OF_RANGE = "price_out_of_range", "final", "A price must be above zero and at most 10^10 USD."
+    DESTINATION_INVALID = "destination_invalid", "final", "The destination cannot receive this payout."
+    ATTESTATION_OUT_OF_ORDER = "attestation_out_of_order", "final", "A later slot was already attested."
+
+    # The subaccount's condition (R30 in its order).
+    IN_LIQUIDATION = "in_liquidation", "transient", "The subaccount is below maintenance margin."
+    OUTSTANDING_NEGATIVE_EQUITY = (
+        "outstanding_negative_equity",
+        "transient",
+        "The subaccount has outstanding negative equity.",
+    )
+    UNCOLLECTED_LOSS = "uncollected_loss", "transient", "A realized loss has not been collected yet."
+    INSUFFICIENT_SETTLED_CASH = (
+        "insufficient_settled_cash",
+        "transient",
+        "The amount is above the settled cash.",
+    )
+    INSUFFICIENT_INITIAL_MARGIN = (
+        "insufficient_initial_margin",
+        "transient",
+        "Net equity afterwards would be below initial margin.",
+    )
+    PRICE_UNAVAILABLE = "price_unavailable", "transient", "A price that is needed was never set."
+    STALE_PRICE = "stale_price", "transient", "A price that is needed is too old."
+    PRICE_OUTSIDE_BAND = (
+        "price_outside_band",
+        "transient",
+        "The price is outside the band around the mark price.",
+    )
+    AMOUNT_BELOW_NETWORK_FEE = (
+        "amount_below_network_fee",
+        "transient",
+        "Nothing would be left after the network fee.",
+    )
+
+    # The exchange's condition (R33a). The pool gate and the velocity guard queue; they never refuse.
+    RESERVES_NOT_ATTESTED = (
+        "reserves_not_attested",
+        "transient",
+        "No attestation of reserves is young enough.",
+    )
+    RESERVES_INSUFFICIENT = (
+        "reserves_insufficient",
+        "transient",
+        "Attested reserves do not cover liabilities.",
+    )
+
+
+PRECEDENCE: tuple[RejectReason, ...] = tuple(RejectReason)
