@@ -141,7 +141,7 @@ IN_FLIGHT_STATES = frozenset({_S.SIGNED, _S.SENT, _S.CONFIRMED})
 RESERVING_STATES = frozenset(_S) - FINAL_STATES - {_S.REQUESTED}
 
 
-class IllegalTransition(Exception):  # noqa: N818 - the field's word, as in h11
+class IllegalTransition(Exception):
     """A step that the table does not have: our bug, never the chain's; says what was expected."""
 
     def __init__(self, record: PayoutRecord, event: PayoutEvent, why: str = "") -> None:
@@ -163,6 +163,7 @@ class PayoutRequest:
     mint: str | None
     units: int
     destination: str
+    allow_off_curve: bool = False  # the customer's explicit consent to an address without a private key
 
     def __post_init__(self) -> None:
         if not self.id:
