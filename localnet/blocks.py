@@ -1,7 +1,8 @@
 """Blocks and transactions as the ledger keeps them.
 
-Owns: `TransactionRecord` (one executed transaction with everything needed to print its metadata) and `Block`. Rules: a
-record is written once, when the transaction has been executed; nothing here is JSON. Must not know: JSON-RPC, sockets.
+Owns: `TransactionRecord` (one executed transaction with everything needed to print its metadata) and
+`Block`. Rules: a record is written once, when the transaction has been executed; nothing here is JSON.
+Must not know: JSON-RPC, sockets.
 """
 
 from __future__ import annotations
@@ -37,12 +38,15 @@ class InnerInstruction:
     program_id_index: int
     accounts: bytes
     data: bytes
-    stack_height: int
+    stack_height: int | None
 
 
 @dataclass(slots=True)
 class TransactionRecord:
-    """One executed transaction. `account_keys` are the static keys, then the loaded writable, then the loaded readonly ones."""
+    """One executed transaction.
+
+    `account_keys` are the static keys, then the loaded writable, then the loaded readonly ones.
+    """
 
     transaction: VersionedTransaction
     signature: str
@@ -63,12 +67,14 @@ class TransactionRecord:
     return_data: tuple[str, bytes] | None
     compute_units_consumed: int
     cost_units: int
+    # what it bid per compute unit, in micro-lamports; 0 without a bid
+    compute_unit_price: int = 0
     memo: str | None = None
 
 
 @dataclass(slots=True)
 class Block:
-    """A produced block. `written` maps each account written in it to its state *before* the block (None = absent)."""
+    """A block, or the open slot. `written` maps each account written in it to its state before it (None: absent)."""
 
     slot: int
     parent_slot: int

@@ -1,12 +1,13 @@
 """What the ledger tells its listeners.
 
-Owns: the event types that `Ledger.subscribe` delivers. Rules: events are facts, sent after the ledger is consistent
-again, in the order in which a validator would notify, synchronously and on the ledger's own thread. A listener must
-return at once, must not raise and must not change the ledger from inside the call. Must not know: sockets, JSON,
-subscriptions.
+Owns: the event types that `Ledger.subscribe` delivers. Rules: events are facts, sent after the ledger is
+consistent again, in the order in which a validator would notify, synchronously and on the ledger's own
+thread. A listener must return at once, must not raise and must not change the ledger from inside the
+call. Must not know: sockets, JSON, subscriptions.
 
-Order within one slot: `SignatureReceived`* and `TransactionProcessed`* while the slot is open, then `BlockProduced`, then
-`SlotConfirmed`/`SlotRooted` of the older slots that reached their depth, then `SlotOpened` of the next slot.
+Order within one slot: `SignatureReceived`* and `TransactionProcessed`* while the slot is open, then
+`BlockProduced`, then `SlotConfirmed`/`SlotRooted` of the older slots that reached their depth, then
+`SlotOpened` of the next slot.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class SignatureReceived:
 class TransactionProcessed:
     """A transaction was executed in the open slot (it may have failed: `transaction.err`).
 
-    `transaction.writable_keys` are the accounts it may have changed: `Ledger.account_at(key, slot)` reads them.
+    `transaction.writable_keys` are the accounts it may have changed: `Ledger.account_at(key, slot)` reads
+    them.
     """
 
     slot: int
