@@ -1,0 +1,1 @@
+"""The auditor (a second, dumber engine) and the long random simulation that it watches."""

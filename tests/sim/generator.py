@@ -1,0 +1,320 @@
+"""Random commands: mostly plausible ones that drive accounts into debt and back, some nonsense.
+
+Owns: what is likely. Knows the vocabulary and the books kept from events, nothing of the rules. Choices
+come from a `Chooser`, so a seeded run (tests/sim) and hypothesis (tests/property) share one generator.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+
+from engine import commands as c
+from engine.params import Params
+from engine.units import MAX_PRICE_E8, MAX_TIME_NS, MAX_UNITS, NS_PER_SECOND
+
+from .books import Books
+
+T = TypeVar("T")
+
+START_NS = 1_767_225_600 * NS_PER_SECOND  # 2026-01-01
+CUSTOMERS = ("1/0", "1/1", "2/0", "3/0", "9/0", "10/0", "10/2", "11/0")
+START_PRICES_E8 = {"USDC": 10**8, "SOL": 150 * 10**8, "BTC": 100_000 * 10**8}
+STRANGE_SUBACCOUNTS = (
+    "fees",
+    "insurance_fund",
+    "rounding",
+    "settlement_pool",
+    "",
+    "7",
+    "07/0",
+    "7/-1",
+    "77/0",
+    "2147483648/0",
+    "٣/0",
+    "\ud800",
+    "x" * 300,
+)
+STRANGE_TEXTS = ("", "two words", "\n", "\x00", "é", "\ud800", "y" * 257)
+STRANGE_SYMBOLS = ("", "usdc", "DOGE", "SOL-PERP", "SOL ", "\udfff")
+STRANGE_INTEGERS = (0, 1, -1, 2**63 - 1, 2**63, MAX_UNITS, MAX_UNITS + 1, -(2**64), 10**40, -(10**40))
+WALLETS = ("wallet-a", "wallet-b", "wallet-c")
+
+
+class Chooser(Protocol):
+    """Where choices come from."""
+
+    def integer(self, low: int, high: int) -> int:
+        """Choose low <= n <= high."""
+
+    def pick(self, options: Sequence[T]) -> T:
+        """Choose one."""
+
+
+class SeededChooser:
+    """Choices of a seeded pseudo-random generator."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def integer(self, low: int, high: int) -> int:
+        """Choose low <= n <= high."""
+        return self._random.randint(low, high)
+
+    def pick(self, options: Sequence[T]) -> T:
+        """Choose one."""
+        return self._random.choice(options)
+
+
+@dataclass(slots=True)
+class Generator:
+    """Makes the next command. Feed it the books if amounts shall be near what accounts really hold."""
+
+    chooser: Chooser
+    params: Params
+    books: Books = field(default_factory=Books)
+    strange_percent: int = 3
+    now_ns: int = START_NS
+    sequence: int = 0
+    index_prices: dict[str, int] = field(default_factory=lambda: dict(START_PRICES_E8))
+    deposit_ids: list[str] = field(default_factory=list)
+    withdrawal_ids: list[str] = field(default_factory=list)
+    past: list[c.Command] = field(default_factory=list)
+
+    def opening(self) -> list[c.Command]:
+        """Give the commands that open a small exchange: prices, customers, money, an insurance fund."""
+        made: list[c.Command] = [self._prices(dict(self.index_prices))]
+        made += [c.OpenSubaccount(self._id(), self.now_ns, name) for name in CUSTOMERS[:6]]
+        for name in CUSTOMERS[:6]:
+            made.append(self._deposit(name, "USDC", 10**6 * self.chooser.integer(1, 20_000)))
+            if self._chance(40):
+                made.append(self._deposit(name, "SOL", 10**7 * self.chooser.integer(1, 10_000)))
+        made.append(self._deposit("insurance_fund", "USDC", 10**6 * self.chooser.integer(1, 3_000)))
+        made.append(self._deposit("fees", "SOL", 10**5 * self.chooser.integer(1, 100)))
+        self.past += made
+        return made
+
+    def next(self) -> c.Command:
+        """Make one command, later than the last one (or not, when it is a strange one)."""
+        self._let_time_pass()
+        if self.past and self._chance(2):
+            return self._again()
+        kinds: list[tuple[int, Callable[[], c.Command]]] = [
+            (18, self._move_prices),
+            (16, lambda: c.Tick(self._id(), self.now_ns)),
+            (14, self._any_deposit),
+            (18, self._trade),
+            (9, self._request),
+            (6, self._confirm),
+            (3, self._return_withdrawal),
+            (8, self._attest),
+            (3, self._transfer),
+            (2, self._open),
+            (2, self._set_on_debt),
+            (2, self._accept_held),
+            (2, self._return_held),
+        ]
+        ticket = self.chooser.integer(0, sum(weight for weight, _ in kinds) - 1)
+        for weight, make in kinds:
+            ticket -= weight
+            if ticket < 0:
+                command = make()
+                break
+        if self._chance(self.strange_percent):
+            command = self._make_strange(command)
+        self.past.append(command)
+        return command
+
+    # -- pieces --
+
+    def _chance(self, percent: int) -> bool:
+        return self.chooser.integer(0, 99) >= 100 - percent
+
+    def _id(self) -> str:
+        self.sequence += 1
+        return f"c{self.sequence}"
+
+    def _let_time_pass(self) -> None:
+        kind = self.chooser.integer(0, 99)
+        if kind < 70:
+            self.now_ns += self.chooser.integer(0, 3 * NS_PER_SECOND)
+        elif kind < 95:
+            self.now_ns += self.chooser.integer(1, 40) * NS_PER_SECOND
+        elif kind < 99:
+            self.now_ns += self.chooser.integer(1, 120) * 60 * NS_PER_SECOND
+        else:
+            self.now_ns += self.chooser.integer(1, 8) * 86_400 * NS_PER_SECOND
+
+    def _asset(self) -> str:
+        return self.chooser.pick(("USDC", "USDC", "USDC", "SOL", "SOL", "BTC"))
+
+    def _customer(self) -> str:
+        known = [name for name in self.books.on_debt if name in CUSTOMERS]
+        return self.chooser.pick(known or CUSTOMERS[:6])
+
+    def _decimals(self, asset: str) -> int:
+        return {one.symbol: one.decimals for one in self.params.assets}[asset]
+
+    def _amount(self, asset: str, has: int = 0) -> int:
+        """Choose an amount in units: a few cents to some ten thousand dollars, or close to what is there."""
+        near = self.chooser.integer(0, 9)
+        if has > 0 and near < 6:
+            return (has, has + 1, max(1, has - 1), max(1, has // 2), max(1, has // 3), max(1, has // 10))[
+                near
+            ]
+        usd = 10 ** self.chooser.integer(0, 4) * self.chooser.integer(1, 9)
+        whole: int = 10 ** self._decimals(asset) * 10**8 * usd // self.index_prices[asset]
+        return max(1, whole + self.chooser.integer(-999, 999))
+
+    def _deposit(self, subaccount: str, asset: str, units: int) -> c.Deposit:
+        deposit_id = f"sig{self.sequence}:{subaccount}:{asset}"
+        self.sequence += 1
+        self.deposit_ids.append(deposit_id)
+        return c.Deposit(deposit_id, self.now_ns, subaccount, asset, units, self.chooser.pick(WALLETS))
+
+    def _prices(self, index_prices: dict[str, int]) -> c.UpdatePrices:
+        marks = []
+        for market in self.params.markets:
+            drift_ppm = self.chooser.integer(-3_000, 3_000)
+            marks.append((market.symbol, max(1, index_prices[market.asset] * (10**6 + drift_ppm) // 10**6)))
+        return c.UpdatePrices(self._id(), self.now_ns, tuple(index_prices.items()), tuple(marks))
+
+    # -- kinds of command --
+
+    def _move_prices(self) -> c.Command:
+        for asset in ("SOL", "BTC"):
+            crash = self._chance(12)
+            reach_ppm = 450_000 if crash else 12_000
+            step_ppm = self.chooser.integer(-reach_ppm, reach_ppm)
+            start = START_PRICES_E8[asset]
+            moved = self.index_prices[asset] * (10**6 + step_ppm) // 10**6
+            self.index_prices[asset] = min(max(moved, start // 50), start * 20)
+        return self._prices(self.index_prices)
+
+    def _any_deposit(self) -> c.Command:
+        if self._chance(12):
+            system = self.chooser.pick(("insurance_fund", "fees"))
+            return self._deposit(system, self._asset(), self._amount("USDC"))
+        subaccount = self._customer()
+        asset = self._asset()
+        debt = -self.books.unsettled[subaccount]
+        if debt > 0 and asset == "USDC" and self._chance(70):
+            return self._deposit(subaccount, asset, self._amount(asset, has=debt))
+        return self._deposit(subaccount, asset, self._amount(asset))
+
+    def _trade(self) -> c.Command:
+        market = self.chooser.pick(self.params.markets)
+        buyer, seller = self._customer(), self._customer()
+        mark = self.books.mark_prices.get(market.symbol, START_PRICES_E8[market.asset])
+        band = market.block_trade_band_ppm
+        price = mark * (10**6 + self.chooser.integer(-band, band)) // 10**6
+        if self._chance(10):
+            price = mark * (10**6 + self.chooser.pick((-band - 1, band + 1, band))) // 10**6
+        units = self._amount(market.asset, has=abs(self.books.base[buyer, market.symbol]))
+        consents = tuple({buyer: 0, seller: 0}) if not self._chance(3) else (buyer,)
+        return c.BlockTrade(
+            self._id(), self.now_ns, market.symbol, buyer, seller, units, max(1, price), consents
+        )
+
+    def _request(self) -> c.Command:
+        subaccount, asset = self._customer(), self._asset()
+        units = self._amount(asset, has=self.books.cash[subaccount, asset])
+        fault = "not_a_wallet: that is a program" if self._chance(4) else ""
+        request = c.RequestWithdrawal(
+            self._id(), self.now_ns, subaccount, asset, units, self.chooser.pick(WALLETS), fault
+        )
+        self.withdrawal_ids.append(request.id)
+        return request
+
+    def _payout_id(self) -> str:
+        open_ones = [name for name, payout in self.books.payouts.items() if payout.status == "reserved"]
+        if open_ones and not self._chance(8):
+            return self.chooser.pick(open_ones)
+        return self.chooser.pick(self.withdrawal_ids or ["never-asked"])
+
+    def _network_fee(self) -> int:
+        return self.chooser.pick((0, 5_000, 5_000, 2_044_280, 10**7))
+
+    def _confirm(self) -> c.Command:
+        return c.ConfirmWithdrawal(
+            self._id(), self.now_ns, self._payout_id(), f"signature{self.sequence}", self._network_fee()
+        )
+
+    def _return_withdrawal(self) -> c.Command:
+        return c.ReturnWithdrawal(self._id(), self.now_ns, self._payout_id(), "expired", self._network_fee())
+
+    def _attest(self) -> c.Command:
+        holdings = []
+        for asset in self.params.assets:
+            true = self.books.arrived[asset.symbol] - self.books.left[asset.symbol]
+            wrong = self.chooser.integer(-2, 2) * max(1, true // 3) if self._chance(6) else 0
+            holdings.append((asset.symbol, max(0, true + wrong)))
+        slot = self.sequence if not self._chance(3) else self.chooser.integer(0, self.sequence)
+        return c.AttestReserves(self._id(), self.now_ns, tuple(holdings), slot)
+
+    def _transfer(self) -> c.Command:
+        source, asset = self._customer(), self._asset()
+        siblings = [name for name in CUSTOMERS if name.split("/")[0] == source.split("/")[0]]
+        target = self.chooser.pick(siblings) if not self._chance(10) else self._customer()
+        units = self._amount(asset, has=self.books.cash[source, asset])
+        return c.Transfer(self._id(), self.now_ns, source, target, asset, units)
+
+    def _open(self) -> c.Command:
+        return c.OpenSubaccount(
+            self._id(), self.now_ns, self.chooser.pick(CUSTOMERS), self.chooser.pick(("apply", "hold"))
+        )
+
+    def _set_on_debt(self) -> c.Command:
+        return c.SetOnDebt(self._id(), self.now_ns, self._customer(), self.chooser.pick(("apply", "hold")))
+
+    def _held_id(self) -> str:
+        held = list(self.books.held_deposits)
+        if held and not self._chance(8):
+            return self.chooser.pick(held)
+        return self.chooser.pick(self.deposit_ids or ["never-sent"])
+
+    def _accept_held(self) -> c.Command:
+        return c.AcceptHeldDeposit(self._id(), self.now_ns, self._held_id())
+
+    def _return_held(self) -> c.Command:
+        command = c.ReturnHeldDeposit(self._id(), self.now_ns, self._held_id(), self._network_fee())
+        self.withdrawal_ids.append(command.id)
+        return command
+
+    # -- nonsense --
+
+    def _again(self) -> c.Command:
+        """Send an old command again: unchanged, at a later time, or with another body under its id."""
+        old = self.chooser.pick(self.past[-30:])
+        kind = self.chooser.integer(0, 2)
+        if kind == 0:
+            return old
+        later = replace(old, time_ns=self.now_ns)
+        return later if kind == 1 else self._make_strange(later)
+
+    def _make_strange(self, command: c.Command) -> c.Command:
+        """Spoil one field with something well-typed that no honest sender would send."""
+        name = self.chooser.pick([slot for slot in type(command).__slots__ if slot != "id"] + ["id"])
+        if name == "time_ns":
+            past = self.now_ns - self.chooser.integer(1, 10**10)
+            return replace(command, time_ns=self.chooser.pick((past, 0, -1, MAX_TIME_NS + 1, -(10**30))))
+        strange: Any = {name: self._strange_value(name, getattr(command, name))}
+        return replace(command, **strange)
+
+    def _strange_value(self, name: str, value: object) -> object:
+        pick = self.chooser.pick
+        if isinstance(value, int):
+            return pick(STRANGE_INTEGERS)
+        if isinstance(value, str):
+            if name in ("subaccount", "buyer", "seller", "source", "target"):
+                return pick(STRANGE_SUBACCOUNTS + CUSTOMERS)
+            if name in ("asset", "market"):
+                return pick(STRANGE_SYMBOLS)
+            return pick(STRANGE_TEXTS)
+        assert isinstance(value, tuple)
+        if name == "consents":
+            return pick(((), ("1/0",), STRANGE_SUBACCOUNTS, value + value))
+        strange_row = (pick(STRANGE_SYMBOLS + ("SOL", "USDC")), pick(STRANGE_INTEGERS + (MAX_PRICE_E8 + 1,)))
+        return pick(((), value + value, value + (strange_row,), (strange_row,), value[:1]))
