@@ -76,6 +76,7 @@ class Meta(msgspec.Struct, gc=False):
     postBalances: list[int]  # noqa: N815
     preTokenBalances: list[TokenBalance]  # noqa: N815
     postTokenBalances: list[TokenBalance]  # noqa: N815
+    fee: int = 0
 
 
 class _Outcome(msgspec.Struct, gc=False):

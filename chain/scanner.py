@@ -283,9 +283,16 @@ def _notice(
 
 
 def _sol_sender(view: _View, units: int) -> str | None:
-    """Return the one signer whose lamports fell by at least the amount, or None: nobody is guessed."""
+    """Return the one signer whose lamports fell by at least the amount, or None: nobody is guessed.
+
+    The first account pays the network fee, so its fall counts less the fee.
+    """
     signers = set(view.signers)
-    payers = [key for index, key in enumerate(view.keys) if key in signers and -view.lamports(index) >= units]
+    payers = [
+        key
+        for index, key in enumerate(view.keys)
+        if key in signers and -view.lamports(index) - (view.meta.fee if index == 0 else 0) >= units
+    ]
     return payers[0] if len(payers) == 1 else None
 
 
