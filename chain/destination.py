@@ -23,13 +23,13 @@ from solders.pubkey import Pubkey
 from chain.addresses import is_on_curve, parse_address
 from chain.errors import TransportError
 from chain.rpc import RpcPool
+from chain.submission import plain_sentence
 from chain.tokens import SYSTEM_PROGRAM, TOKEN_2022_PROGRAM, TOKEN_PROGRAMS, associated_token_address
 
 NATIVE_LOADER: Final = "NativeLoader1111111111111111111111111111111"
 SYSVAR_OWNER: Final = "Sysvar1111111111111111111111111111111111111"
 INCINERATOR: Final = "1nc1nerator11111111111111111111111111111111"
 
-LONGEST_VERDICT: Final = 256  # what a command of the engine may carry as a text
 MINT_BYTES: Final = 82
 TOKEN_ACCOUNT_BYTES: Final = 165
 # Token-2022: both kinds are padded to 165 bytes, then a byte says which kind, then (type, length, value).
@@ -65,8 +65,7 @@ class DestinationFault(enum.StrEnum):
 
 def fault(code: DestinationFault, sentence: str) -> str:
     """Join a fault code and its sentence into a verdict of printable ASCII, at most 256 characters."""
-    plain = f"{code.value}: {sentence}".encode("ascii", "backslashreplace").decode()
-    return plain if len(plain) <= LONGEST_VERDICT else plain[: LONGEST_VERDICT - 3] + "..."
+    return plain_sentence(f"{code.value}: {sentence}")
 
 
 def split_fault(verdict: str) -> tuple[str, str]:
@@ -309,8 +308,8 @@ def _check_token_account(owner: str, address: str, account: ChainAccount | None,
     if held is None or held.owner != owner or held.mint != mint.address or account.owner != mint.program:
         return fault(
             DestinationFault.TOKEN_ACCOUNT_NOT_THEIRS,
-            f"The token account {address} of this wallet was handed to {held.owner if held else account.owner} "
-            "and would not pay you. Give another wallet.",
+            f"The token account {address} of this wallet was handed to "
+            f"{held.owner if held else account.owner} and would not pay you. Give another wallet.",
         )
     if held.is_frozen:
         return fault(

@@ -44,6 +44,7 @@ from typing import Any
 import msgspec
 
 U64_MAX = 2**64 - 1
+LONGEST_SENTENCE = 256  # what a command of the engine may carry as a text
 
 
 class PayoutState(enum.StrEnum):
@@ -282,6 +283,12 @@ def advance(record: PayoutRecord, event: PayoutEvent, **changes: Any) -> PayoutR
     if event is _E.RULE_WATCH_AGAIN and not record.attempts:
         raise IllegalTransition(record, event, "nothing was ever signed for it; expected rule_start_again")
     return replace(record, state=target, **changes)
+
+
+def plain_sentence(text: str) -> str:
+    """Return `text` as printable ASCII of at most 256 characters; what does not fit ends in "..."."""
+    plain = "".join(c if c.isprintable() else " " for c in text).encode("ascii", "backslashreplace").decode()
+    return plain if len(plain) <= LONGEST_SENTENCE else plain[: LONGEST_SENTENCE - 3] + "..."
 
 
 def encode_record(record: PayoutRecord) -> bytes:
