@@ -74,7 +74,7 @@ class TransactionRecord:
 
 @dataclass(slots=True)
 class Block:
-    """A block, or the open slot. `written` maps each account written in it to its state before it (None: absent)."""
+    """A block, or the open slot. `written`: the accounts written in it, with the state before (None: absent)."""
 
     slot: int
     parent_slot: int

@@ -1,4 +1,4 @@
-"""What can be read off a transaction before and after it runs: its accounts, balances, fee bid, memo and nonce.
+"""What can be read off a transaction around its run: its accounts, balances, fee bid, memo and nonce.
 
 Owns: account resolution through lookup tables, writability as the runtime sees it, token balances,
 compute budget and memo of a message. Rules: pure, apart from reading accounts through the function it is
@@ -129,7 +129,7 @@ def compute_budget(message: AnyMessage, accounts: Accounts) -> tuple[int, int]:
         fee_lamports = message.config.priority_fee or 0
         # a v1 message bids a total in lamports
         return limit, fee_lamports * 1_000_000 // limit if limit else 0
-    limit: int | None = None
+    asked: int | None = None
     price = others = 0
     for instruction in message.instructions:
         if accounts.keys[instruction.program_id_index] != programs.COMPUTE_BUDGET:
@@ -137,14 +137,14 @@ def compute_budget(message: AnyMessage, accounts: Accounts) -> tuple[int, int]:
             continue
         data = bytes(instruction.data)
         if data[:1] == b"\x02" and len(data) >= 5:
-            (limit,) = struct.unpack_from("<I", data, 1)
+            (asked,) = struct.unpack_from("<I", data, 1)
         elif data[:1] == b"\x03" and len(data) >= 9:
             (price,) = struct.unpack_from("<Q", data, 1)
-    return min(_DEFAULT_UNITS_PER_INSTRUCTION * others if limit is None else limit, _MAX_UNITS), price
+    return min(_DEFAULT_UNITS_PER_INSTRUCTION * others if asked is None else asked, _MAX_UNITS), price
 
 
 def cost_units(message: AnyMessage, accounts: Accounts, compute_units: int, loaded_bytes: int) -> int:
-    """The block cost: 720 a signature, 300 a write lock, 1 per 4 data bytes, compute units, 8 per 32 KiB loaded."""
+    """The block cost: 720 a signature, 300 a write lock, 1 per 4 data bytes, units, 8 per 32 KiB loaded."""
     data_bytes = sum(len(instruction.data) for instruction in message.instructions)
     pages = -(-loaded_bytes // 32_768)
     signatures = message.header.num_required_signatures

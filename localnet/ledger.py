@@ -283,7 +283,7 @@ class Ledger:
         return self.open.slot
 
     def skip_slots(self, slots: int = 1) -> None:
-        """Let the next `slots` slots pass without a block; what is in the open slot already gets one first."""
+        """Let the next `slots` slots pass without a block; what is in the open slot gets one first."""
         if slots < 1:
             raise ValueError(f"cannot skip {slots} slots")
         if self.open.transactions or self.open.written:
@@ -386,7 +386,7 @@ class Ledger:
                 del self._history[key]
 
     def reorg(self, depth: int, drop: Iterable[str] | None = frozenset()) -> Reorganization:
-        """Replace the last `depth` blocks by a fork at later slots that re-runs their transactions except `drop`.
+        """Replace the last `depth` blocks by a fork at later slots that runs their transactions but `drop`.
 
         `drop=None` drops all. Transactions that no longer pass (a blockhash of an abandoned block) are
         lost. The open slot follows in the same way. Raises ValueError when a block that deep is

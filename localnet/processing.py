@@ -117,7 +117,7 @@ def read_states(
 def balances_of(
     svm: Svm, accounts: execution.Accounts, states: dict[Pubkey, Account | None], with_tokens: bool
 ) -> Balances:
-    """Lamports and token balances of all accounts; those not in `states` are read-only, only balances count."""
+    """Lamports and token balances of all accounts; of those not in `states` only the lamports count."""
     lamports = []
     for key in accounts.keys:
         if key in states:

@@ -30,7 +30,7 @@ MAX_BLOCKHASH_AGE = 150
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One slot of the current fork. `blockhash` is the newest known there, registered at `blockhash_height`."""
+    """One slot of the current fork. `blockhash` is the newest known there, of height `blockhash_height`."""
 
     ledger: Ledger
     slot: int
