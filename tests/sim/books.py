@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import singledispatchmethod
+from typing import Any
 
 from engine import events as e
 from engine.units import FEES, INSURANCE_FUND, NETWORK_FEE_ASSET, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL
@@ -67,9 +68,9 @@ class Books:
         for event in events:
             self.post(event)
 
-    def balances(self) -> dict[str, Mapping[object, int]]:
+    def balances(self) -> dict[str, Mapping[Any, int]]:
         """Give every balance that is not zero, for comparison by ==."""
-        kinds: dict[str, Mapping[object, int]] = {}
+        kinds: dict[str, Mapping[Any, int]] = {}
         for name in ("cash", "base", "quote", "unsettled", "pending", "held", "arrived", "left"):
             kinds[name] = {key: value for key, value in getattr(self, name).items() if value}
         kinds["network_fees_owed"] = {"": self.network_fees_owed_units}

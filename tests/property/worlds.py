@@ -1,0 +1,73 @@
+"""Random exchanges for hypothesis: the simulation's generator, its choices drawn by hypothesis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from hypothesis import note
+from hypothesis import strategies as st
+
+from engine.commands import Command
+from engine.outcome import Outcome
+from engine.params import Params
+from tests.sim.generator import Generator
+from tests.sim.run import Run, new_run
+
+T = TypeVar("T")
+
+
+class DrawnChooser:
+    """Choices drawn by hypothesis, so that a failing run is shrunk."""
+
+    def __init__(self, draw: Callable[[Any], Any]) -> None:
+        self._draw = draw
+
+    def integer(self, low: int, high: int) -> int:
+        """Choose low <= n <= high."""
+        drawn: int = self._draw(st.integers(low, high))
+        return drawn
+
+    def pick(self, options: Sequence[T]) -> T:
+        """Choose one."""
+        return options[self.integer(0, len(options) - 1)]
+
+
+@dataclass(slots=True)
+class World:
+    """A running exchange and the source of its next commands."""
+
+    run: Run
+    generator: Generator
+
+    def step(self) -> tuple[Command, Outcome]:
+        """Draw one command and apply it."""
+        command = self.generator.next()
+        note(repr(command))
+        return command, self.run.apply(command)
+
+    def steps(self, count: int) -> None:
+        """Draw and apply several commands."""
+        for _ in range(count):
+            self.step()
+
+
+def draw_world(
+    data: st.DataObject, *, strange_percent: int = 3, opened: bool = True, params: Params | None = None
+) -> World:
+    """Make an exchange; `opened` gives it prices, customers and money first."""
+    run = new_run(params)
+    generator = Generator(DrawnChooser(data.draw), run.params, run.books, strange_percent)
+    if opened:
+        opening = generator.opening()
+        note("\n".join(map(repr, opening)))
+        run.apply_all(opening)
+    return World(run, generator)
+
+
+def world_after(data: st.DataObject, max_steps: int, **choices: Any) -> World:
+    """Make an exchange with up to `max_steps` random commands behind it."""
+    world = draw_world(data, **choices)
+    world.steps(data.draw(st.integers(0, max_steps), label="steps"))
+    return world
