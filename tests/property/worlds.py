@@ -10,6 +10,7 @@ from hypothesis import note
 from hypothesis import strategies as st
 
 from engine.commands import Command
+from engine.margin import outstanding_negative_equity_usd6
 from engine.outcome import Outcome
 from engine.params import Params
 from tests.sim.generator import Generator
@@ -54,11 +55,19 @@ class World:
 
 
 def draw_world(
-    data: st.DataObject, *, strange_percent: int = 3, opened: bool = True, params: Params | None = None
+    data: st.DataObject,
+    *,
+    strange_percent: int = 3,
+    opened: bool = True,
+    params: Params | None = None,
+    crashes: bool = False,
 ) -> World:
-    """Make an exchange; `opened` gives it prices, customers and money first."""
+    """Make an exchange, `opened` with prices and money; `crashes` drives some subaccounts into debt."""
     run = new_run(params)
     generator = Generator(DrawnChooser(data.draw), run.params, run.books, strange_percent)
+    if crashes:
+        opened = True
+        generator.big_trade_percent, generator.crash_percent = 60, 40
     if opened:
         opening = generator.opening()
         note("\n".join(map(repr, opening)))
@@ -71,3 +80,8 @@ def world_after(data: st.DataObject, max_steps: int, **choices: Any) -> World:
     world = draw_world(data, **choices)
     world.steps(data.draw(st.integers(0, max_steps), label="steps"))
     return world
+
+
+def in_debt(world: World, subaccount: str) -> bool:
+    """Tell whether a subaccount has outstanding negative equity."""
+    return outstanding_negative_equity_usd6(world.run.state, subaccount) > 0

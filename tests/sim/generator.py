@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from engine import commands as c
-from engine.params import Params
+from engine.params import MarketParams, Params
 from engine.units import MAX_PRICE_E8, MAX_TIME_NS, MAX_UNITS, NS_PER_SECOND
 
 from .books import Books
@@ -76,6 +76,8 @@ class Generator:
     params: Params
     books: Books = field(default_factory=Books)
     strange_percent: int = 3
+    crash_percent: int = 12
+    big_trade_percent: int = 25
     now_ns: int = START_NS
     sequence: int = 0
     index_prices: dict[str, int] = field(default_factory=lambda: dict(START_PRICES_E8))
@@ -185,7 +187,7 @@ class Generator:
 
     def _move_prices(self) -> c.Command:
         for asset in ("SOL", "BTC"):
-            crash = self._chance(12)
+            crash = self._chance(self.crash_percent)
             reach_ppm = 450_000 if crash else 12_000
             step_ppm = self.chooser.integer(-reach_ppm, reach_ppm)
             start = START_PRICES_E8[asset]
@@ -212,11 +214,22 @@ class Generator:
         price = mark * (10**6 + self.chooser.integer(-band, band)) // 10**6
         if self._chance(10):
             price = mark * (10**6 + self.chooser.pick((-band - 1, band + 1, band))) // 10**6
-        units = self._amount(market.asset, has=abs(self.books.base[buyer, market.symbol]))
+        if self._chance(self.big_trade_percent):
+            units = self._most_it_can_carry(market, buyer, seller)
+        else:
+            units = self._amount(market.asset, has=abs(self.books.base[buyer, market.symbol]))
         consents = tuple({buyer: 0, seller: 0}) if not self._chance(3) else (buyer,)
         return c.BlockTrade(
             self._id(), self.now_ns, market.symbol, buyer, seller, units, max(1, price), consents
         )
+
+    def _most_it_can_carry(self, market: MarketParams, buyer: str, seller: str) -> int:
+        """Choose a size near the most that both sides' dollars can margin: one step from liquidation."""
+        usd6 = min(self.books.cash[name, "USDC"] for name in (buyer, seller))
+        percent = self.chooser.integer(1, 105) * min(market.max_leverage, 40)
+        notional_usd6 = max(1, usd6) * percent // 100
+        scale = 10 ** (self._decimals(market.asset) + 2)
+        return max(1, notional_usd6 * scale // self.index_prices[market.asset])
 
     def _request(self) -> c.Command:
         subaccount, asset = self._customer(), self._asset()
