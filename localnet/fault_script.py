@@ -232,8 +232,8 @@ class _Validator(Protocol):
 def play(script: FaultScript, stage: _Stage, validator: _Validator) -> FaultPlayer:
     """Play a script on a validator from its current slot on; it follows the clock by itself.
 
-    A slot's steps are struck when the server's loop is free again after the slot opened: with slots advanced by
-    hand, advance one at a time.
+    A slot's steps are struck when the server's loop is free again after the slot opened: with slots advanced
+    by hand, advance one at a time.
     """
 
     def start() -> FaultPlayer:

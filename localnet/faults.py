@@ -163,6 +163,7 @@ class EndpointFaults:
 
     @property
     def armed(self) -> tuple[Fault, ...]:
+        """The faults in force, in the order in which they were armed."""
         return tuple(armed.fault for armed in self._armed)
 
     def throttle(
@@ -270,7 +271,14 @@ class EndpointFaults:
 
     @property
     def sockets_muted(self) -> bool:
+        """Whether subscriptions are silent."""
         return any(armed.fault.kind is FaultKind.WS_MUTE for armed in self._armed)
+
+    @property
+    def height_shift(self) -> int:
+        """How far the slots that subscriptions report are from the truth: lies less lags."""
+        lies = sum(a.fault.slots for a in self._armed if a.fault.kind is FaultKind.LIE_HEIGHT)
+        return lies - sum(a.fault.slots for a in self._armed if a.fault.kind is FaultKind.LAG)
 
     def on_socket_fault(self, watcher: Callable[[], None]) -> None:
         """Register the WebSocket server's hook, called on the arming thread when a socket fault is armed."""
