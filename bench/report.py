@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
-from rich.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +46,19 @@ def readable(value: float) -> str:
 
 
 def show(rows: list[Row], console: Console) -> None:
-    """Print the rows as one table, questions in the order they were asked."""
-    table = Table(title=f"Makewhole benchmarks, {platform.machine()}, Python {platform.python_version()}")
-    for heading in ("question", "workload", "figure", "alternative", "ratio", "aim"):
-        table.add_column(heading, justify="right" if heading in {"figure", "ratio"} else "left")
+    """Print each question with its figure, its ratio, its aim and its workload, in the order asked."""
+    console.rule(f"Makewhole benchmarks, {platform.machine()}, Python {platform.python_version()}")
     for row in rows:
-        other = row.alternative
-        if row.alternative_figure is not None:
-            other += f": {readable(row.alternative_figure)} {row.unit}"
-        table.add_row(
-            row.question,
-            row.workload,
-            f"{readable(row.figure)} {row.unit}",
-            other,
-            f"{row.ratio:.2f}x" if row.ratio is not None else "",
-            row.aim,
-        )
-    console.print(table)
+        ratio = ""
+        if row.ratio is not None:
+            other = row.alternative
+            if row.alternative_figure is not None:
+                other += f" ({readable(row.alternative_figure)} {row.unit})"
+            ratio = f", [bold cyan]{row.ratio:.2f}x[/] {other}"
+        console.print(f"[bold]{row.question}[/]: [bold green]{readable(row.figure)} {row.unit}[/]{ratio}")
+        if row.aim:
+            console.print(f"    aim       {row.aim}", highlight=False)
+        console.print(f"    workload  {row.workload}", highlight=False)
 
 
 def as_json(rows: list[Row]) -> list[dict[str, object]]:
