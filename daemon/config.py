@@ -30,13 +30,13 @@ from daemon.config_reading import (
     text,
     url,
     whole,
+    words,
 )
 from daemon.errors import ConfigError
 
 if TYPE_CHECKING:
-    from engine.params import Params
-
     from chain.tokens import TokenMint
+    from engine.params import Params
 
 TOKEN_PROGRAMS: Final = {
     "spl-token": "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA",
@@ -67,12 +67,13 @@ class ClusterConfig:
 
 @dataclass(frozen=True, slots=True)
 class KeysConfig:
-    """Where the secret is; exactly one of the three is set."""
+    """Where the secret is: one of seed_file, keystore_file and signer_command is set."""
 
     seed_file: Path | None
     keystore_file: Path | None
     keystore_password_file: Path | None
-    signer_command: str | None
+    signer_command: tuple[str, ...] | None
+    address_file: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +102,10 @@ class PayerConfig:
     """Limits of the payer."""
 
     enabled: bool
-    rebroadcast_s: float
+    interval_s: float
     max_priority_fee_lamports: int
     low_balance_lamports: int
+    allow_single_endpoint_expiry: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +171,8 @@ _KEYS: Final = (
     Key("seed_file", text, None, "64 bytes, as 128 hexadecimal digits, readable by its owner only"),
     Key("keystore_file", text, None, "an encrypted keystore made by `makewhole keys encrypt`"),
     Key("keystore_password_file", text, None, "the password of the keystore, readable by its owner only"),
-    Key(
-        "signer_command", text, None, "a program that signs: it gets requests on stdin and answers on stdout"
-    ),
+    Key("signer_command", words, None, "a program that signs, with its arguments; no key is in this process"),
+    Key("address_file", text, None, "with signer_command: a JSON object from subaccount to deposit address"),
 )
 _DAEMON: Final = (
     Key(
@@ -191,9 +192,17 @@ _DAEMON: Final = (
 )
 _PAYER: Final = (
     Key("enabled", boolean, True, "false: withdrawals are accepted and wait"),
-    Key("rebroadcast_s", seconds(0.1, 60), 1.5, "between two sends of the same bytes"),
-    Key("max_priority_fee_lamports", whole(0, 10_000_000_000), 1_000_000, "paid at most for one payout"),
+    Key(
+        "interval_s", seconds(0.05, 60), 1.5, "between two looks at a payout, and two sends of the same bytes"
+    ),
+    Key("max_priority_fee_lamports", whole(0, 10_000_000_000), 200_000, "paid at most for one payout"),
     Key("low_balance_lamports", whole(0), 100_000_000, "below this the hot wallet raises an alarm"),
+    Key(
+        "allow_single_endpoint_expiry",
+        boolean,
+        False,
+        "weaker: one endpoint's word that a payout is dead is enough",
+    ),
 )
 _CHAIN_SIDE: Final = (
     Key(
@@ -280,7 +289,7 @@ def _cluster(table: object, faults: list[str]) -> ClusterConfig | None:
 
 def _keys(table: object, folder: Path, faults: list[str]) -> KeysConfig:
     if table is None:
-        return KeysConfig(None, None, None, None)
+        return KeysConfig(None, None, None, None, None)
     values = read_table(table, "keys", _KEYS, faults)
     given = [name for name in ("seed_file", "keystore_file", "signer_command") if values[name] is not None]
     if len(given) != 1 and isinstance(table, Mapping):
@@ -288,12 +297,18 @@ def _keys(table: object, folder: Path, faults: list[str]) -> KeysConfig:
         faults.append(f"keys: {which}; should be exactly one of seed_file, keystore_file, signer_command")
     if (values["keystore_file"] is None) != (values["keystore_password_file"] is None):
         faults.append("keys: keystore_file and keystore_password_file belong together")
+    if (values["signer_command"] is None) != (values["address_file"] is None):
+        faults.append("keys: signer_command and address_file belong together; a signer derives no addresses")
 
     def path(name: str) -> Path | None:
         return None if values[name] is None else _below(folder, values[name])
 
     return KeysConfig(
-        path("seed_file"), path("keystore_file"), path("keystore_password_file"), values["signer_command"]
+        path("seed_file"),
+        path("keystore_file"),
+        path("keystore_password_file"),
+        values["signer_command"],
+        path("address_file"),
     )
 
 
@@ -308,13 +323,19 @@ def _daemon(table: object, folder: Path, faults: list[str]) -> DaemonConfig:
 # ------------------------------------------------------------------
 
 
+_NEEDED: Final = {
+    "USDC": "everything settles in it",
+    "SOL": 'network fees are paid in it (token_program = "native", decimals = 9)',
+}
+
+
 def _parameter(value: object) -> object:
     if not isinstance(value, bool | int | str):
         raise Wrong("a whole number, true, false or a string")
     return value
 
 
-_READERS: Final = {"int": whole(-(2**63)), "bool": boolean, "str": text, "str | None": optional_text}
+_READERS: Final = {"int": whole(), "bool": boolean, "str": text, "str | None": optional_text}
 
 
 def _parameter_keys(kind: type, without: set[str]) -> list[Key]:
@@ -354,7 +375,7 @@ def _override(
 def _assets_and_params(
     top: Mapping[str, Any], faults: list[str]
 ) -> tuple[tuple[AssetConfig, ...], Params | None, tuple[str, ...]]:
-    from engine.params import AssetParams, MarketParams, Params, default_params
+    from engine.params import AssetParams, MarketParams, Params, default_params, params_faults
 
     before = len(faults)
     defaults = default_params()
@@ -363,8 +384,9 @@ def _assets_and_params(
     chain_side: list[AssetConfig] = []
     assets: list[Any] = []
     tables = _tables(top["assets"], "assets", faults)
-    if top["assets"] is not None and "USDC" not in tables:
-        faults.append("assets: USDC is missing; it is what everything settles in")
+    if tables:
+        absent = [(symbol, what) for symbol, what in _NEEDED.items() if symbol not in tables]
+        faults.extend(f"assets.{symbol}: missing; {what}" for symbol, what in absent)
     asset_keys = _parameter_keys(AssetParams, {"symbol", "decimals"})
     for symbol, table in tables.items():
         path = f"assets.{symbol}"
@@ -389,6 +411,8 @@ def _assets_and_params(
     params = _override(
         defaults, Params, "engine", {"assets": tuple(assets), "markets": tuple(markets)}, general, faults
     )
+    if params is not None:
+        faults.extend(params_faults(params))
     return tuple(chain_side), params, tuple(overrides)
 
 

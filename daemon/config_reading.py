@@ -83,6 +83,13 @@ def text(value: object) -> str:
     return value
 
 
+def words(value: object) -> tuple[str, ...]:
+    """Read a list of strings: a program and its arguments."""
+    if not isinstance(value, list) or not value or not all(isinstance(word, str) and word for word in value):
+        raise Wrong('a list of strings, a program and its arguments: ["signer", "--key", "hot"]')
+    return tuple(value)
+
+
 def optional_text(value: object) -> str | None:
     """Read a string; the empty one means none."""
     if not isinstance(value, str):

@@ -29,8 +29,8 @@ _DEPOSIT_COLUMNS: Final = (
     "status, sequence, receipt"
 )
 _PAYOUT_COLUMNS: Final = (
-    "id, kind, subaccount, symbol, mint, units, destination, reserved_sequence, state, record, signature, "
-    "settled_sequence"
+    "id, kind, subaccount, symbol, units, destination, reserved_sequence, deposit_key, state, record, "
+    "signature, settled_sequence"
 )
 # A confirmed sighting becomes what the finalized block says; anything final keeps what it has.
 _UPSERT_DEPOSIT: Final = f"""
@@ -142,6 +142,10 @@ class Database:
                 batch.deposit_status,
             )
             many(
+                "UPDATE deposits SET status = 'voided' WHERE key = ? AND status = 'seen'",
+                [(key,) for key in batch.voided],
+            )
+            many(
                 "INSERT OR IGNORE INTO notices (slot, kind, subject, detail) VALUES (?,?,?,?)",
                 [(row.slot, row.kind, row.subject, row.detail) for row in batch.notices],
             )
@@ -152,6 +156,11 @@ class Database:
             many(
                 "UPDATE payouts SET settled_sequence = ?2 WHERE id = ?1 AND settled_sequence IS NULL",
                 batch.settled,
+            )
+            many(
+                "UPDATE deposits SET status = 'returned', sequence = ?2 "
+                "WHERE key = (SELECT deposit_key FROM payouts WHERE id = ?1)",
+                batch.returned,
             )
             many("INSERT INTO addresses (subaccount, address) VALUES (?,?)", batch.addresses)
             many(
@@ -285,18 +294,19 @@ class Database:
             payout_id,
             unsettled,
         )
-        return [PayoutRow(*(*row[:5], int(row[5]), *row[6:])) for row in rows]
+        return [PayoutRow(*(*row[:4], int(row[4]), *row[5:])) for row in rows]
 
 
 def _deposit_values(row: DepositRow) -> tuple[Any, ...]:
     return (
-        row.key, row.signature, row.account, row.mint, row.symbol, row.subaccount, row.address, str(row.units),
+        row.key, row.signature, row.account, row.mint, row.symbol, row.subaccount, row.address,
+        str(row.units),
         row.sender, row.slot, row.blockhash, row.block_time, row.status, row.sequence, row.receipt,
     )  # fmt: skip
 
 
 def _payout_values(row: PayoutRow) -> tuple[Any, ...]:
     return (
-        row.id, row.kind, row.subaccount, row.symbol, row.mint, str(row.units), row.destination,
-        row.reserved_sequence, row.state, row.record, row.signature, row.settled_sequence,
+        row.id, row.kind, row.subaccount, row.symbol, str(row.units), row.destination, row.reserved_sequence,
+        row.deposit_key, row.state, row.record, row.signature, row.settled_sequence,
     )  # fmt: skip

@@ -64,11 +64,11 @@ class PayoutRow:
     kind: str
     subaccount: str
     symbol: str
-    mint: str | None
     units: int
     destination: str
     reserved_sequence: int
-    state: str = "reserved"
+    deposit_key: str | None = None
+    state: str = "requested"
     record: bytes | None = None
     signature: str | None = None
     settled_sequence: int | None = None
@@ -81,22 +81,14 @@ class Batch:
     journal: list[JournalRow] = field(default_factory=list)
     deposits: list[DepositRow] = field(default_factory=list)
     deposit_status: list[tuple[str, str, int | None, bytes | None]] = field(default_factory=list)
+    voided: list[str] = field(default_factory=list)
     notices: list[NoticeRow] = field(default_factory=list)
     payouts: list[PayoutRow] = field(default_factory=list)
     settled: list[tuple[str, int]] = field(default_factory=list)
+    returned: list[tuple[str, int]] = field(default_factory=list)  # payouts that sent a deposit back
     addresses: list[tuple[str, str]] = field(default_factory=list)
     meta: list[tuple[str, bytes]] = field(default_factory=list)
     checkpoint: tuple[int, str] | None = None
 
     def __bool__(self) -> bool:
-        return bool(
-            self.journal
-            or self.deposits
-            or self.deposit_status
-            or self.notices
-            or self.payouts
-            or self.settled
-            or self.addresses
-            or self.meta
-            or self.checkpoint
-        )
+        return any(getattr(self, name) for name in self.__slots__)

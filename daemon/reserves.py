@@ -1,0 +1,239 @@
+"""What we hold on chain against what we owe: the attestation of R33a and the lines of the reconciliation.
+
+Owns: reading every deposit address and its token accounts at one finalized slot, and pairing that
+picture with the ledger at the same point. Theory: the engine keeps the surplus (holdings less what it
+owes) of the moment of the attestation, and from then on every movement changes both sides alike. So the
+picture must not be of another moment than the ledger. Holdings are read at finalized slot S; then we
+wait until the blocks up to S are committed and until every payout that was under way has ended. A payout
+that landed after S and was settled before the attestation would make the surplus look larger than it is:
+such a picture is thrown away and taken again.
+
+    holdings - owed = dust + refused + unexplained          (per asset; unexplained is 0 or somebody must
+    look)
+
+Must not know: HTTP, commands other than `AttestReserves`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from engine.invariants import liabilities_units
+
+from chain.destination import ChainAccount, parse_token_account
+from chain.errors import ChainError, TransportError
+from chain.rpc import RpcPool
+from chain.submission import IN_FLIGHT_STATES, decode_record
+from chain.tokens import TokenMint, associated_token_address
+from daemon.inbox import AddressBook, Inbox
+from daemon.runner import Answer, Runner
+from daemon.store.database import Database
+from daemon.store.rows import PayoutRow
+from engine.commands import AttestReserves
+from engine.state import State
+
+_log = logging.getLogger(__name__)
+ACCOUNTS_PER_CALL: Final = 100  # the limit of getMultipleAccounts
+_ATTEMPTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """Units per asset on all our addresses together, as of one finalized slot."""
+
+    slot: int
+    units: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One asset of the reconciliation; all in base units."""
+
+    asset: str
+    holdings_units: int
+    owed_units: int
+    dust_units: int
+    refused_units: int
+    unexplained_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    address: str
+    account: str
+    symbol: str
+
+
+class _Context(msgspec.Struct):
+    slot: int
+
+
+class _Account(msgspec.Struct):
+    lamports: int
+    owner: str
+    data: tuple[str, str]
+
+
+class _Answer(msgspec.Struct):
+    context: _Context
+    value: list[_Account | None]
+
+
+class Reserves:
+    """Looks at the chain, tells the engine, and keeps the last reconciliation."""
+
+    def __init__(
+        self, runner: Runner, inbox: Inbox, addresses: AddressBook, tokens: Sequence[TokenMint], pool: RpcPool
+    ) -> None:
+        self._runner = runner
+        self._inbox = inbox
+        self._addresses = addresses
+        self._tokens = tuple(tokens)
+        self._pool = pool
+        self._accounts: dict[str, tuple[_Held, ...]] = {}
+        self._lock = asyncio.Lock()
+        self.last: Holdings | None = None
+        self.lines: tuple[Line, ...] = ()
+
+    async def run(self, interval_s: float) -> None:
+        """Attest for ever; a chain that does not answer costs an attestation, never the daemon."""
+        while True:
+            try:
+                await self.attest()
+            except ChainError as error:
+                _log.warning("no attestation of reserves: %s", error)
+            await asyncio.sleep(interval_s)
+
+    async def attest(self, settle_timeout_s: float = 10.0) -> Answer:
+        """Read, wait for the ledger to reach the same point, attest; raises ChainError without one."""
+        async with self._lock:
+            for _ in range(_ATTEMPTS):
+                under_way = await self._payouts_under_way()
+                holdings = await self.read()
+                await self._ledger_reaches(holdings.slot, under_way, settle_timeout_s)
+                if await self._settled_later(under_way, holdings.slot):
+                    continue
+                answer = await self._runner.submit(
+                    lambda now, found=holdings: AttestReserves(  # type: ignore[misc]
+                        f"attest:{found.slot}:{now}", now, tuple(sorted(found.units.items())), found.slot
+                    )
+                )
+                self.last = holdings
+                self.lines = await self.reconcile(holdings)
+                return answer
+        raise TransportError("payouts kept landing while the holdings were read")
+
+    async def read(self) -> Holdings:
+        """Sum the finalized balances of every address we ever issued, all as of one slot.
+
+        Raises TransportError if the node moves on between the calls five times in a row.
+        """
+        wanted = [account for _, address in self._addresses.all() for account in self._accounts_of(address)]
+        for _ in range(_ATTEMPTS):
+            endpoint = self._pool.by_health()[0].name  # one node, because two are rarely at the same slot
+            slots: set[int] = set()
+            units = {token.symbol: 0 for token in self._tokens}
+            for start in range(0, len(wanted), ACCOUNTS_PER_CALL):
+                part = wanted[start : start + ACCOUNTS_PER_CALL]
+                options = {"encoding": "base64", "commitment": "finalized"}
+                answer = await self._pool.call(
+                    "getMultipleAccounts",
+                    [[one.account for one in part], options],
+                    type=_Answer,
+                    endpoint=endpoint,
+                )
+                if len(answer.value) != len(part):
+                    raise TransportError(f"asked for {len(part)} accounts, {len(answer.value)} were answered")
+                slots.add(answer.context.slot)
+                for one, account in zip(part, answer.value, strict=True):
+                    units[one.symbol] += _units(one, account)
+            if len(slots) == 1:
+                return Holdings(slots.pop(), units)
+        raise TransportError("the holdings could not be read as of one slot")
+
+    def _accounts_of(self, address: str) -> tuple[_Held, ...]:
+        known = self._accounts.get(address)
+        if known is None:
+            known = tuple(
+                _Held(address, address, token.symbol)
+                if token.mint is None or token.program is None
+                else _Held(
+                    address, associated_token_address(address, token.mint, token.program), token.symbol
+                )
+                for token in self._tokens
+            )
+            self._accounts[address] = known
+        return known
+
+    async def _payouts_under_way(self) -> list[str]:
+        rows = await self._runner.in_store(lambda database: database.payouts(unsettled=True))
+        return [row.id for row in rows if row.state in IN_FLIGHT_STATES or row.state == "finalized"]
+
+    async def _ledger_reaches(self, slot: int, under_way: list[str], timeout_s: float) -> None:
+        """Wait for the scan to pass `slot` and for payouts to end; a late one only lowers the surplus."""
+        async with asyncio.timeout(timeout_s * 3):
+            while self._inbox.scanned_slot is None or self._inbox.scanned_slot < slot:
+                self._inbox.advanced.clear()
+                await self._inbox.advanced.wait()
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while asyncio.get_running_loop().time() < deadline:
+            left = set(under_way) & set(await self._payouts_under_way())
+            if not left:
+                return
+            await asyncio.sleep(0.05)
+
+    async def _settled_later(self, under_way: list[str], slot: int) -> bool:
+        """Say whether a payout landed after `slot` and is in the ledger already."""
+
+        def look(database: Database) -> bool:
+            return any(_landed_after(row, slot) for row in database.payouts() if row.id in under_way)
+
+        return bool(under_way) and await self._runner.in_store(look)
+
+    async def reconcile(self, holdings: Holdings) -> tuple[Line, ...]:
+        """Compare holdings with the ledger now and explain the difference, per asset (D11)."""
+        owed = await self._runner.ask(owed_units)
+
+        def set_aside(database: Database) -> dict[tuple[str, str], int]:
+            sums: dict[tuple[str, str], int] = {}
+            for status in ("dust", "refused"):
+                for row in database.deposits(status=status, limit=-1):
+                    sums[row.symbol, status] = sums.get((row.symbol, status), 0) + row.units
+            return sums
+
+        aside = await self._runner.in_store(set_aside)
+        lines = []
+        for symbol, held in sorted(holdings.units.items()):
+            dust, refused = aside.get((symbol, "dust"), 0), aside.get((symbol, "refused"), 0)
+            due = owed.get(symbol, 0)
+            lines.append(Line(symbol, held, due, dust, refused, held - due - dust - refused))
+        return tuple(lines)
+
+
+def owed_units(state: State) -> dict[str, int]:
+    """Return what on-chain holdings must cover, per asset."""
+    return dict(liabilities_units(state))
+
+
+def _landed_after(row: PayoutRow, slot: int) -> bool:
+    if row.settled_sequence is None or row.record is None:
+        return False
+    landed = decode_record(row.record).finalized_slot
+    return landed is not None and landed > slot
+
+
+def _units(held: _Held, account: _Account | None) -> int:
+    """Return what an account holds for us; a token account that was handed to somebody else holds nothing."""
+    if account is None:
+        return 0
+    if held.account == held.address:
+        return account.lamports
+    data = base64.b64decode(account.data[0])
+    found = parse_token_account(ChainAccount(held.account, account.lamports, account.owner, data, False))
+    return found.units if found is not None and found.owner == held.address else 0
