@@ -209,7 +209,8 @@ class ExternalSigner(_NotPickled):
             raise SignerError(f"external signer {name!r} cannot be started: {error.strerror}") from None
         try:
             async with asyncio.timeout(self._timeout_s):
-                output, _ = await process.communicate(msgspec.json.encode(question) + b"\n")
+                # Kept out of sight like a key: a program that crashed may have printed anything.
+                output = Secret((await process.communicate(msgspec.json.encode(question) + b"\n"))[0])
         except TimeoutError:
             raise SignerError(f"external signer {name!r} did not answer in {self._timeout_s:g} s") from None
         finally:
@@ -226,14 +227,14 @@ class _Answer(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-def _read_answer(name: str, output: bytes, status: int | None) -> _Answer:
+def _read_answer(name: str, output: Secret, status: int | None) -> _Answer:
     if len(output) > LONGEST_ANSWER_BYTES:
         raise SignerError(f"external signer {name!r} answered {len(output)} bytes; that is no signature")
-    try:
-        answer = msgspec.json.decode(output, type=_Answer)
-    except msgspec.MsgspecError:
-        # The output is not shown: a program that crashed may have printed anything.
-        raise SignerError(f"external signer {name!r} ended with status {status} and no JSON answer") from None
+    answer: _Answer | None = None
+    with contextlib.suppress(msgspec.MsgspecError):
+        answer = msgspec.json.decode(output.reveal(), type=_Answer)
+    if answer is None:
+        raise SignerError(f"external signer {name!r} ended with status {status} and no JSON answer")
     if answer.error is not None:
         raise SignerError(f"external signer {name!r} refused: {answer.error[:500]}")
     if status != 0:
