@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from solvency import encode, verifier
 from solvency.curve import commitment, range_proof
-from solvency.keys import MasterSecret, Use
+from solvency.keys import EpochSecret, Use
 from solvency.model import Balances
 from solvency.verifier import ACCOUNT_TREE, CLAIMS_TREE, CURVE_ORDER, QUANTA_PER_USD6, Asset, Role
 
@@ -56,22 +56,22 @@ def _amounts(account: Balances, assets: Sequence[Asset], padded: bool) -> list[t
 
 
 def witness(
-    master: MasterSecret, context: bytes, assets: Sequence[Asset], account: Balances, padded: bool = False
+    secret: EpochSecret, context: bytes, assets: Sequence[Asset], account: Balances, padded: bool = False
 ) -> DebtorWitness:
     """Work out a debtor's record; `padded` hides which assets she has behind commitments to zero."""
     own_id = account.customer_id.encode("utf-8")
-    salt, _ = master.derive(Use.ACCOUNT, context, own_id)
+    salt, _ = secret.derive(Use.ACCOUNT, own_id)
     amounts: list[Opening] = []
     equity = blinding_sum = 0
     for role, tree, value in _amounts(account, assets, padded):
-        _, blinding = master.derive(Use.AMOUNT, context, bytes((role, tree)) + own_id)
+        _, blinding = secret.derive(Use.AMOUNT, bytes((role, tree)) + own_id)
         amounts.append(Opening(role, tree, value, blinding))
         factor = _signed_quanta(assets, role, tree)
         equity += factor * value
         blinding_sum += factor * blinding
     listed = equity < 0
     margin_usd6 = -(equity // QUANTA_PER_USD6) if listed else equity // QUANTA_PER_USD6
-    _, margin_blinding = master.derive(Use.MARGIN, context, own_id)
+    _, margin_blinding = secret.derive(Use.MARGIN, own_id)
     sign = QUANTA_PER_USD6 if listed else -QUANTA_PER_USD6
     remainder = Opening(
         Role.REMAINDER,

@@ -1,8 +1,8 @@
 """The master secret and what is derived from it: blindings, salts, the order of leaves.
 
-Owns: the only copy of the secret in this package. It has no repr, no pickle, no equality; derived values
-carry the epoch's context, so nothing of one epoch says anything about another, not even for balances that
-did not move.
+Owns: the only copy of the secret in this package. It has no repr, no pickle, no equality; what is
+derived belongs to one epoch and its balances, so nothing of one epoch says anything about another, not even
+for balances that did not move.
 """
 
 from __future__ import annotations
@@ -27,8 +27,34 @@ class Use(enum.IntEnum):
     MARGIN = 4
 
 
+class EpochSecret:
+    """Hold what hides one epoch's balances, and no other epoch's."""
+
+    __slots__ = ("__key",)
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != 32:
+            raise ValueError("a secret has 32 bytes")
+        self.__key = bytes(key)
+
+    def derive(self, use: Use, label: bytes) -> tuple[bytes, int]:
+        """Return (salt, blinding) = HMAC-SHA512(epoch secret, use | label), the blinding mod curve order."""
+        raw = hmac.digest(self.__key, bytes((use,)) + label, "sha512")
+        return raw[:32], int.from_bytes(raw[32:], "big") % CURVE_ORDER
+
+    def reveal(self) -> bytes:
+        """Return the bytes, for the epoch's own secret file and nothing else."""
+        return self.__key
+
+    def __repr__(self) -> str:
+        return "EpochSecret(hidden)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled")
+
+
 class MasterSecret:
-    """Hold the secret that hides every balance; whoever has it can open every commitment ever published."""
+    """Hold the secret behind every epoch: whoever has it and the balances can open every commitment."""
 
     __slots__ = ("__key",)
 
@@ -42,20 +68,16 @@ class MasterSecret:
         """Draw a fresh secret from the operating system."""
         return cls(secrets.token_bytes(32))
 
-    def derive(self, use: Use, context: bytes, label: bytes) -> tuple[bytes, int]:
-        """Return (salt, blinding) = HMAC-SHA512(master, use | context | label), the blinding mod the curve
-        order.
+    def epoch(self, context: bytes, balances_digest: bytes) -> EpochSecret:
+        """Return HMAC-SHA256(master, context | digest of the balances).
 
-        The context holds the previous hash, sequence, time, slot and prices: a second attempt at the same
-        epoch with other balances gets other blindings, so the difference of two commitments shows nothing.
+        The balances are in it because two proofs of one context with different balances and equal blindings
+        would show the difference of each: a rebuilt epoch is either the same one or shares nothing.
         """
-        raw = hmac.digest(self.__key, _LABEL + bytes((use,)) + context + label, "sha512")
-        return raw[:32], int.from_bytes(raw[32:], "big") % CURVE_ORDER
+        return EpochSecret(hmac.digest(self.__key, _LABEL + context + balances_digest, "sha256"))
 
     def __repr__(self) -> str:
         return "MasterSecret(hidden)"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a master secret is not pickled; hand the worker its bytes over a pipe and rebuild it there"
-        )
+        raise TypeError("a master secret is not pickled; hand the worker its bytes over a pipe")

@@ -13,6 +13,7 @@ private key. A bundle is checked by the verifier before it leaves here, in all b
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 from array import array
 from collections import OrderedDict
@@ -26,7 +27,7 @@ import msgspec
 from solvency import debtors, encode, verifier
 from solvency.curve import ProverFault, range_proof
 from solvency.debtors import DebtorWitness
-from solvency.keys import MasterSecret, Use
+from solvency.keys import EpochSecret, MasterSecret, Use
 from solvency.model import Balances, Snapshot, SnapshotFault, check_snapshot
 from solvency.tree import Leaf, Level, SumTree, build, padded_size
 from solvency.verifier import (
@@ -99,24 +100,31 @@ def begin(snapshot: Snapshot, operator: bytes) -> Draft:
     return Draft(snapshot, operator, start, context, challenges)
 
 
+def _balances_digest(snapshot: Snapshot) -> bytes:
+    # Mappings are sorted, so the same balances give the same epoch secret however they were collected.
+    rows = [
+        (a.customer_id, dict(a.credits), dict(a.borrows), a.claim_usd6, a.debt_usd6)
+        for a in sorted(snapshot.accounts, key=lambda a: a.customer_id)
+    ]
+    return hashlib.sha256(msgspec.msgpack.encode(rows, order="deterministic")).digest()
+
+
 def _tree_label(number: int, own_id: bytes) -> bytes:
     return bytes((number,)) + own_id
 
 
-def _leaves(
-    master: MasterSecret, draft: Draft, number: int, amounts: Sequence[tuple[str, int]]
-) -> list[Leaf]:
+def _leaves(secret: EpochSecret, draft: Draft, number: int, amounts: Sequence[tuple[str, int]]) -> list[Leaf]:
     leaves: list[Leaf] = []
     for customer_id, units in amounts:
         own_id = customer_id.encode("utf-8")
-        salt, blinding = master.derive(Use.LEAF, draft.context, _tree_label(number, own_id))
+        salt, blinding = secret.derive(Use.LEAF, _tree_label(number, own_id))
         leaves.append((verifier.id_tag(draft.context, number, salt, own_id), units, blinding))
     missing = padded_size(len(leaves)) - len(leaves)
-    return leaves + [_padding(master, draft, number, index) for index in range(missing)]
+    return leaves + [_padding(secret, draft, number, index) for index in range(missing)]
 
 
-def _padding(master: MasterSecret, draft: Draft, number: int, index: int) -> Leaf:
-    tag, blinding = master.derive(Use.PADDING, draft.context, bytes((number,)) + index.to_bytes(8, "big"))
+def _padding(secret: EpochSecret, draft: Draft, number: int, index: int) -> Leaf:
+    tag, blinding = secret.derive(Use.PADDING, bytes((number,)) + index.to_bytes(8, "big"))
     return tag, 0, blinding
 
 
@@ -184,13 +192,13 @@ class Epoch:
     """Hold a proved epoch: the header and body for everybody, and what records need (secret)."""
 
     def __init__(
-        self, header: bytes, body: bytes, master: MasterSecret, trees: dict[int, SumTree],
+        self, header: bytes, body: bytes, secret: EpochSecret, trees: dict[int, SumTree],
         witnesses: Sequence[DebtorWitness], records: Sequence[bytes],
     ) -> None:  # fmt: skip
         self.header_bytes = header
         self.body = body
         self.header = verifier.read_header(header)
-        self._master = master
+        self._secret = secret
         self._trees = trees
         self._witnesses = list(witnesses)
         self._records = list(records)
@@ -227,7 +235,7 @@ class Epoch:
         Raises: UnknownCustomer if she has no balance in this epoch.
         """
         own_id = customer_id.encode("utf-8")
-        salt, _ = self._master.derive(Use.ACCOUNT, self.header.context, own_id)
+        salt, _ = self._secret.derive(Use.ACCOUNT, own_id)
         place = self._places.get(verifier.id_tag(self.header.context, verifier.ACCOUNT_TREE, salt, own_id))
         if place is not None:
             return self._debtor_record(own_id, place)
@@ -238,7 +246,7 @@ class Epoch:
 
     def _path(self, number: int, own_id: bytes) -> bytes | None:
         context, tree = self.header.context, self._trees[number]
-        salt, blinding = self._master.derive(Use.LEAF, context, _tree_label(number, own_id))
+        salt, blinding = self._secret.derive(Use.LEAF, _tree_label(number, own_id))
         index = tree.find(verifier.id_tag(context, number, salt, own_id))
         if index is None:
             return None
@@ -301,12 +309,14 @@ class Epoch:
             )
             for d in self._witnesses
         ]
-        return msgspec.msgpack.encode((self.header_bytes, self.body, trees, openings, self._records))
+        return msgspec.msgpack.encode(
+            (self._secret.reveal(), self.header_bytes, self.body, trees, openings, self._records)
+        )
 
     @classmethod
-    def load(cls, data: bytes, master: MasterSecret) -> Epoch:
+    def load(cls, data: bytes) -> Epoch:
         """Rebuild an epoch from `dump`; a record then costs only its own proofs."""
-        header, body, packed, openings, records = msgspec.msgpack.decode(data, type=_Dumped)
+        key, header, body, packed, openings, records = msgspec.msgpack.decode(data, type=_Dumped)
         trees = {
             number: SumTree(
                 number,
@@ -315,12 +325,14 @@ class Epoch:
             )
             for number, tags, levels in packed
         }
-        return cls(header, body, master, trees, [_restored(*opening) for opening in openings], records)
+        witnesses = [_restored(*opening) for opening in openings]
+        return cls(header, body, EpochSecret(key), trees, witnesses, records)
 
 
 _DumpedLevel = tuple[bytes, bytes, bytes, bytes]
 _DumpedAmount = tuple[int, int, int, bytes]
 _Dumped = tuple[
+    bytes,
     bytes,
     bytes,
     list[tuple[int, bytes, list[_DumpedLevel]]],
@@ -363,7 +375,7 @@ def _prove_debtors(
 
 def _build_trees(
     draft: Draft,
-    master: MasterSecret,
+    secret: EpochSecret,
     plain: Sequence[Balances],
     executor: Executor | None,
     progress: Progress | None,
@@ -371,10 +383,10 @@ def _build_trees(
     trees: dict[int, SumTree] = {}
     for number, asset in enumerate(draft.snapshot.assets):
         amounts = [(a.customer_id, a.credits[asset.symbol]) for a in plain if a.credits.get(asset.symbol)]
-        leaves = _leaves(master, draft, number, amounts)
+        leaves = _leaves(secret, draft, number, amounts)
         trees[number] = build(draft.context, number, leaves, executor, progress)
     claims = [(a.customer_id, a.claim_usd6) for a in plain if a.claim_usd6]
-    leaves = _leaves(master, draft, CLAIMS_TREE, claims)
+    leaves = _leaves(secret, draft, CLAIMS_TREE, claims)
     trees[CLAIMS_TREE] = build(draft.context, CLAIMS_TREE, leaves, executor, progress)
     return trees
 
@@ -481,21 +493,22 @@ def prove(
         else nullcontext()
     )
     snapshot = draft.snapshot
+    secret = master.epoch(draft.context, _balances_digest(snapshot))
     with pool as executor:
         witnesses = [
-            debtors.witness(master, draft.context, snapshot.assets, account, pad_debtors)
+            debtors.witness(secret, draft.context, snapshot.assets, account, pad_debtors)
             for account in snapshot.accounts
             if account.is_debtor
         ]
         witnesses.sort(key=lambda debtor: debtor.tag)
         trees = _build_trees(
-            draft, master, [a for a in snapshot.accounts if not a.is_debtor], executor, progress
+            draft, secret, [a for a in snapshot.accounts if not a.is_debtor], executor, progress
         )
         records = _prove_debtors(draft, witnesses, executor, progress)
     body = b"".join([*_root_proofs(draft, trees), *records, *map(encode.held_account, held)])
     listed = sum(debtor.listed for debtor in witnesses)
     header = _header(draft, trees, _Sums(witnesses), records, listed, body)
-    return Epoch(header, body, master, trees, witnesses, records)
+    return Epoch(header, body, secret, trees, witnesses, records)
 
 
 def _check_reserve_signatures(draft: Draft, held: Sequence[HeldAccount]) -> None:
