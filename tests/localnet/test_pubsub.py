@@ -25,7 +25,6 @@ from localnet.ledger import Ledger
 from localnet.pubsub import PubSubServer
 
 SYSTEM = Pubkey.default()
-RENT_EPOCH = 2**64 - 1
 
 
 class Client:
@@ -240,6 +239,8 @@ async def test_account_notifications_at_each_level_with_exact_value(net: Net) ->
         options = {"commitment": commitment, "encoding": "base64"}
         ids[await client.subscribe("accountSubscribe", str(target), options)] = commitment
     net.pay(target, 1_000_000)
+    account = net.ledger.account_at(target, 1)
+    assert account is not None
     (message,) = await client.drain()
     assert message == {
         "jsonrpc": "2.0",
@@ -252,7 +253,7 @@ async def test_account_notifications_at_each_level_with_exact_value(net: Net) ->
                     "executable": False,
                     "lamports": 1_000_000,
                     "owner": str(SYSTEM),
-                    "rentEpoch": RENT_EPOCH,
+                    "rentEpoch": account.rent_epoch,
                     "space": 0,
                 },
             },
