@@ -211,7 +211,8 @@ class DepositHeld:
 class DepositReturned:
     """A held deposit goes back to its sender (R29): a payout order like `WithdrawalReserved`.
 
-    held -= units + charged_units, pending += units; fees: asset cash += charged_units.
+    held -= units + charged_units, pending += units; fees: asset cash += charged_units, then, in SOL,
+    cash -= network_fees_collected_units and network fees owed -= it.
     """
 
     withdrawal_id: str
@@ -220,6 +221,7 @@ class DepositReturned:
     asset: str
     units: int
     charged_units: int
+    network_fees_collected_units: int
     destination: str
 
 

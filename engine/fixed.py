@@ -65,6 +65,11 @@ def ppm_of_up(amount: int, ratio_ppm: int) -> int:
     return -(-amount * ratio_ppm // PPM)
 
 
+def scale_down(amount: int, numerator: int, denominator: int) -> int:
+    """Scale an amount: floor(amount x numerator / denominator); denominator > 0."""
+    return amount * numerator // denominator
+
+
 def discounted_price_down_e8(price_e8: int, haircut_ppm: int) -> int:
     """Take a haircut off a price: floor(price x (10^6 - haircut) / 10^6), R28."""
     return price_e8 * (PPM - haircut_ppm) // PPM

@@ -34,8 +34,8 @@ class RejectReason(Enum):
 
     # Who and what.
     UNKNOWN_SUBACCOUNT = "unknown_subaccount", "transient", "No such subaccount is open."
-    SUBACCOUNT_ALREADY_OPEN = "subaccount_already_open", "final", "The subaccount is already open."
     SYSTEM_ACCOUNT_NOT_ALLOWED = "system_account_not_allowed", "final", "A system account cannot do this."
+    SUBACCOUNT_ALREADY_OPEN = "subaccount_already_open", "final", "The subaccount is already open."
     UNKNOWN_DEPOSIT = "unknown_deposit", "final", "No deposit with this id is held."
     UNKNOWN_WITHDRAWAL = "unknown_withdrawal", "final", "No withdrawal has this id."
     WITHDRAWAL_QUEUED = (
@@ -62,6 +62,12 @@ class RejectReason(Enum):
     PRICE_OUT_OF_RANGE = "price_out_of_range", "final", "A price must be above zero and at most 10^10 USD."
     DESTINATION_INVALID = "destination_invalid", "final", "The destination cannot receive this payout."
     ATTESTATION_OUT_OF_ORDER = "attestation_out_of_order", "final", "A later slot was already attested."
+    PRICE_UNAVAILABLE = "price_unavailable", "transient", "A price that is needed was never set."
+    PRICE_OUTSIDE_BAND = (
+        "price_outside_band",
+        "transient",
+        "The price is outside the band around the mark price.",
+    )
 
     # The subaccount's condition (R30 in its order).
     IN_LIQUIDATION = "in_liquidation", "transient", "The subaccount is below maintenance margin."
@@ -81,13 +87,7 @@ class RejectReason(Enum):
         "transient",
         "Net equity afterwards would be below initial margin.",
     )
-    PRICE_UNAVAILABLE = "price_unavailable", "transient", "A price that is needed was never set."
     STALE_PRICE = "stale_price", "transient", "A price that is needed is too old."
-    PRICE_OUTSIDE_BAND = (
-        "price_outside_band",
-        "transient",
-        "The price is outside the band around the mark price.",
-    )
     AMOUNT_BELOW_NETWORK_FEE = (
         "amount_below_network_fee",
         "transient",

@@ -1,0 +1,234 @@
+"""The one door: apply(state, command) -> Accepted | Rejected (R3, R4).
+
+Owns: what is common to all commands: well-formed fields, one answer per id, time that never goes back, and
+the order in which the parts of the engine act at a tick and at a change of prices. Rules: total,
+deterministic, no I/O, no clock, no randomness. A handler checks, then plans, then posts; nothing is posted
+before its last check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any
+
+from engine import commands as cm
+from engine.deposits import accept_held, deposit, release_held, return_held
+from engine.events import Event, OnDebtSet, PricesUpdated, SubaccountOpened
+from engine.gates import attest, attestation_fault, sample_levels
+from engine.insurance import cover_debts, declare_if_bankrupt, end_settled_debts, socialize_old_debts
+from engine.ledger import emit
+from engine.liquidation import close_endangered, endangered_candidates
+from engine.outcome import Accepted, Outcome, Rejected
+from engine.prices import price_fault
+from engine.rejects import RejectReason
+from engine.settlement import collect, pay_claims, settle_positions, settle_rounding
+from engine.state import State
+from engine.trading import block_trade, transfer
+from engine.units import INSURANCE_FUND, MAX_TIME_NS, ROUNDING, SYSTEM_ACCOUNTS, is_text, order_key
+from engine.withdrawals import confirm_withdrawal, release_queued, request_withdrawal, return_withdrawal
+
+__all__ = ["Accepted", "Outcome", "Rejected", "apply"]
+
+# Far above every limit that has a reason of its own, far below what would slow arithmetic or break JSON.
+_MAX_INTEGER = 2**127
+_MAY_BE_EMPTY = ("sender", "destination_fault")
+_NEVER_NEGATIVE = ("network_fee_units", "slot")
+
+
+def apply(state: State, command: cm.Command) -> Outcome:
+    """Do a command or refuse it; the only way to change a state (R3).
+
+    Before its handler speaks, any command may be rejected as malformed_command, id_reused_with_different_body
+    or time_went_back; the same id with the same body, whatever its time, gets the first answer again (R4).
+    None of these leaves a trace (`recorded` is False).
+    """
+    kind = type(command)
+    handler, kept_for_ever, body_of = _HANDLERS[kind]
+    fault = _malformed(command)
+    if fault:
+        return Rejected(RejectReason.MALFORMED_COMMAND, fault, recorded=False)
+    if kind is cm.Deposit:
+        known = state.deposit_answers.get(command.id)
+    else:
+        known = state.answers.get(command.id) or state.recent_answers.get(command.id)
+    if known is not None:
+        first, answer = known
+        if type(first) is not kind or body_of(first) != body_of(command):
+            return Rejected(RejectReason.ID_REUSED_WITH_DIFFERENT_BODY, recorded=False)
+        return _repeated(answer)
+    if command.time_ns < state.last_time_ns:
+        detail = f"the last command was at {state.last_time_ns}"
+        return Rejected(RejectReason.TIME_WENT_BACK, detail, recorded=False)
+    state.last_time_ns = command.time_ns
+    state.sequence += 1
+    outcome = handler(state, command)
+    if kind is cm.Deposit:
+        # The chain decides a deposit's id: one that was refused must be creditable later (R4).
+        if type(outcome) is Accepted:
+            state.deposit_answers[command.id] = (command, outcome)
+    elif kept_for_ever:
+        state.answers[command.id] = (command, outcome)
+    else:
+        _remember_for_a_while(state, command, outcome)
+    return outcome
+
+
+def _repeated(answer: Outcome) -> Outcome:
+    if isinstance(answer, Accepted):
+        return Accepted(answer.events, recorded=False)
+    return Rejected(answer.reason, answer.detail, answer.retry_at_ns, answer.would_pass_units, recorded=False)
+
+
+def _remember_for_a_while(state: State, command: cm.Command, outcome: Outcome) -> None:
+    recent = state.recent_answers
+    recent[command.id] = (command, outcome)
+    while len(recent) > state.params.remembered_commands:
+        del recent[next(iter(recent))]
+
+
+def _malformed(command: cm.Command) -> str:
+    """Name the first field that holds what it may not; "" when all are good."""
+    if not 0 <= command.time_ns <= MAX_TIME_NS:
+        return "time_ns"
+    for name, value in zip(_FIELDS[type(command)], _VALUES[type(command)](command), strict=True):
+        kind = type(value)
+        if kind is str:
+            if not is_text(value, may_be_empty=name in _MAY_BE_EMPTY):
+                return name
+        elif kind is int:
+            if not -_MAX_INTEGER <= value <= _MAX_INTEGER or (value < 0 and name in _NEVER_NEGATIVE):
+                return name
+        elif not _good_tuple(value, name):
+            return name
+    if type(command) is cm.OpenSubaccount and order_key(command.subaccount) is None:
+        return "subaccount"
+    return "on_debt" if getattr(command, "on_debt", "apply") not in ("apply", "hold") else ""
+
+
+def _good_tuple(values: tuple[Any, ...], name: str) -> bool:
+    """Check consents (texts), prices and holdings (text, integer): well-formed, no key twice."""
+    if name == "consents":
+        return all(is_text(value) for value in values)
+    keys = [key for key, _ in values]
+    if len(set(keys)) != len(keys) or not all(is_text(key) for key in keys):
+        return False
+    lowest = 0 if name == "holdings" else -_MAX_INTEGER
+    return all(lowest <= value <= _MAX_INTEGER for _, value in values)
+
+
+def _open_subaccount(state: State, command: cm.OpenSubaccount) -> Outcome:
+    """Open a subaccount. Rejects: subaccount_already_open, system_account_not_allowed."""
+    if command.subaccount in SYSTEM_ACCOUNTS:
+        return Rejected(RejectReason.SYSTEM_ACCOUNT_NOT_ALLOWED)
+    if command.subaccount in state.subaccounts:
+        return Rejected(RejectReason.SUBACCOUNT_ALREADY_OPEN)
+    # No refusal below this line.
+    out: list[Event] = []
+    emit(state, out, SubaccountOpened(command.subaccount, command.on_debt))
+    return Accepted(tuple(out))
+
+
+def _set_on_debt(state: State, command: cm.SetOnDebt) -> Outcome:
+    """Set what later deposits do on a debt (R29). Rejects: unknown_subaccount, system_account_not_allowed."""
+    one = state.subaccounts.get(command.subaccount)
+    if one is None:
+        return Rejected(RejectReason.UNKNOWN_SUBACCOUNT)
+    if one.is_system:
+        return Rejected(RejectReason.SYSTEM_ACCOUNT_NOT_ALLOWED)
+    # No refusal below this line.
+    out: list[Event] = []
+    emit(state, out, OnDebtSet(one.id, command.on_debt))
+    return Accepted(tuple(out))
+
+
+def _update_prices(state: State, command: cm.UpdatePrices) -> Outcome:
+    """Set prices and close whoever they endanger (R20). Rejects: unknown_asset, unknown_market,
+    price_out_of_range.
+    """
+    fault = price_fault(state, command)
+    if fault is not None:
+        return fault
+    # No refusal below this line.
+    out: list[Event] = []
+    emit(state, out, PricesUpdated(command.index_prices, command.mark_prices))
+    close_endangered(state, endangered_candidates(state), out)
+    end_settled_debts(state, out)
+    release_held(state, out)
+    return Accepted(tuple(out))
+
+
+def _tick(state: State, command: cm.Tick) -> Outcome:
+    """Settle (R26, R27). The order: close, realize, collect, close again whom a conversion endangered,
+    cover, pay, write off.
+    """
+    out: list[Event] = []
+    close_endangered(state, endangered_candidates(state), out)
+    for market in state.markets:
+        for one in state.ordered(state.holders[market]):
+            settle_positions(state, one, out)
+    settle_rounding(state, out)
+    collect(state, state.subaccounts[INSURANCE_FUND], out)
+    collect(state, state.subaccounts[ROUNDING], out)
+    losers = [
+        one for one in state.ordered(state.unsettled_holders) if one.unsettled_usd6 < 0 and not one.is_system
+    ]
+    for one in losers:
+        collect(state, one, out)
+    # A haircut can cost a subaccount its maintenance margin.
+    if close_endangered(state, [one for one in losers if one.id not in state.debts], out):
+        settle_rounding(state, out)
+        collect(state, state.subaccounts[ROUNDING], out)
+    for one in losers:
+        declare_if_bankrupt(state, one, out)
+    cover_debts(state, out)
+    pay_claims(state, out)
+    socialize_old_debts(state, command.time_ns, out)
+    end_settled_debts(state, out)
+    release_held(state, out)
+    release_queued(state, command.time_ns, out)
+    sample_levels(state, command.time_ns)
+    state.last_tick_ns = command.time_ns
+    return Accepted(tuple(out))
+
+
+def _attest_reserves(state: State, command: cm.AttestReserves) -> Outcome:
+    """Take note of reserves and let wait no longer what waited for them. Rejects: as `attestation_fault`."""
+    fault = attestation_fault(state, command)
+    if fault is not None:
+        return fault
+    # No refusal below this line.
+    out: list[Event] = []
+    attest(state, command, out)
+    release_queued(state, command.time_ns, out)
+    return Accepted(tuple(out))
+
+
+def _body_of(kind: type[Any]) -> Callable[[Any], Any]:
+    return attrgetter("id", *[one.name for one in fields(kind) if one.name not in ("id", "time_ns")])
+
+
+_Handler = Callable[[State, Any], Outcome]
+
+# Per command: its handler, and whether its answer is kept for ever (R4: whatever moves money).
+_TABLE: dict[type[Any], tuple[_Handler, bool]] = {
+    cm.OpenSubaccount: (_open_subaccount, False),
+    cm.SetOnDebt: (_set_on_debt, False),
+    cm.UpdatePrices: (_update_prices, False),
+    cm.BlockTrade: (block_trade, True),
+    cm.Tick: (_tick, False),
+    cm.Deposit: (deposit, True),
+    cm.AcceptHeldDeposit: (accept_held, True),
+    cm.ReturnHeldDeposit: (return_held, True),
+    cm.Transfer: (transfer, True),
+    cm.RequestWithdrawal: (request_withdrawal, True),
+    cm.ConfirmWithdrawal: (confirm_withdrawal, True),
+    cm.ReturnWithdrawal: (return_withdrawal, True),
+    cm.AttestReserves: (_attest_reserves, False),
+}
+_HANDLERS = {kind: (handler, kept, _body_of(kind)) for kind, (handler, kept) in _TABLE.items()}
+_FIELDS = {kind: tuple([one.name for one in fields(kind)]) for kind in _TABLE}
+_VALUES: dict[type[Any], Callable[[Any], tuple[Any, ...]]] = {
+    kind: attrgetter(*_FIELDS[kind]) for kind in _TABLE
+}

@@ -1,0 +1,79 @@
+"""Bankruptcy, what the insurance fund covers, and what is written off in the end (R27).
+
+Rules: the fund first pays what it owes itself for assets it bought, then debts, oldest first; what it pays is
+extinguished for good. A debt older than the write-off age is extinguished and the claims behind it are cut
+pro rata.
+"""
+
+from __future__ import annotations
+
+from engine.events import DebtCovered, DebtEnded, Event, LossSocialized, SubaccountBankrupt
+from engine.fixed import share_out
+from engine.ledger import emit
+from engine.settlement import has_collateral
+from engine.state import State, Subaccount
+from engine.units import INSURANCE_FUND, SETTLEMENT_ASSET, SubaccountId
+
+
+def declare_if_bankrupt(state: State, one: Subaccount, out: list[Event]) -> None:
+    """Announce outstanding negative equity: a debt, no positions and no collateral left (R27)."""
+    if one.unsettled_usd6 >= 0 or one.positions or one.is_system or one.id in state.debts:
+        return
+    if not has_collateral(state, one):
+        emit(state, out, SubaccountBankrupt(one.id, -one.unsettled_usd6))
+
+
+def cover_debts(state: State, out: list[Event]) -> None:
+    """Let the fund pay outstanding debts, oldest first, as far as it has USDC (R27)."""
+    fund = state.subaccounts[INSURANCE_FUND]
+    for subaccount in state.debts:
+        debt_usd6 = -state.subaccounts[subaccount].unsettled_usd6
+        units = min(fund.cash.get(SETTLEMENT_ASSET, 0), debt_usd6)
+        if units > 0:
+            emit(state, out, DebtCovered(subaccount, units, debt_usd6 - units))
+
+
+def fund_would_cover_usd6(state: State, subaccount: SubaccountId) -> int:
+    """Say how much of a subaccount's debt the fund would pay at a tick now, older debts first (R29)."""
+    fund = state.subaccounts[INSURANCE_FUND]
+    left = max(0, fund.cash.get(SETTLEMENT_ASSET, 0) + min(0, fund.unsettled_usd6))
+    for debtor in state.debts:
+        covered = max(0, min(left, -state.subaccounts[debtor].unsettled_usd6))
+        if debtor == subaccount:
+            return covered
+        left -= covered
+    return max(0, min(left, -state.subaccounts[subaccount].unsettled_usd6))
+
+
+def socialize_old_debts(state: State, now_ns: int, out: list[Event]) -> None:
+    """Write off debts that are write_off_after_ns old: extinguished, claims cut pro rata (R27).
+
+    Of the claims only customers' are cut: `rounding` holds nothing but residues it has to give back.
+    """
+    for subaccount, since_ns in state.debts.items():
+        debtor = state.subaccounts[subaccount]
+        if now_ns - since_ns < state.params.write_off_after_ns or debtor.unsettled_usd6 >= 0:
+            continue
+        winners = [
+            one
+            for one in state.ordered(state.unsettled_holders)
+            if one.unsettled_usd6 > 0 and not one.is_system
+        ]
+        claims = [one.unsettled_usd6 for one in winners]
+        extinguished = min(-debtor.unsettled_usd6, sum(claims))
+        if extinguished:
+            parts = share_out(extinguished, claims)
+            cuts = tuple([(one.id, cut) for one, cut in zip(winners, parts, strict=True) if cut])
+            emit(state, out, LossSocialized(subaccount, extinguished, cuts))
+
+
+def end_settled_debts(state: State, out: list[Event]) -> None:
+    """Announce every debt that is gone."""
+    for subaccount in list(state.debts):
+        if state.subaccounts[subaccount].unsettled_usd6 >= 0:
+            emit(state, out, DebtEnded(subaccount))
+
+
+def total_outstanding_usd6(state: State) -> int:
+    """Sum outstanding negative equity of bankrupt subaccounts (R31)."""
+    return sum([-state.subaccounts[one].unsettled_usd6 for one in state.debts])

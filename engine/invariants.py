@@ -1,0 +1,163 @@
+"""The invariants I1-I10 as checks over a state; a breach is our bug and stops the writer.
+
+Rules: `check` recomputes everything from the subaccounts; `check_totals` reads running totals only, O(assets
++ markets), for every production batch. I4 holds after a tick and is asked separately; I7 and I8 are
+properties of steps, not of a state, and are tested there; I6 belongs to lending.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.state import OPEN_STATUSES, State
+from engine.units import INSURANCE_FUND, NETWORK_FEE_ASSET, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """One broken invariant, with the figures."""
+
+    invariant: str
+    detail: str
+
+
+def liabilities_units(state: State) -> dict[str, int]:
+    """Give what is recorded as owed per asset: all cash (operator's too), pending withdrawals, held deposits.
+
+    On-chain holdings = liabilities - network fees owed (SOL), see `expected_holdings_units`.
+    """
+    totals = state.totals
+    return {
+        asset: totals.cash_units[asset] + totals.pending_units[asset] + totals.held_units[asset]
+        for asset in state.assets
+    }
+
+
+def expected_holdings_units(state: State) -> dict[str, int]:
+    """Give what the chain must hold per asset: deposits - payouts - network fees (I1)."""
+    expected = {asset: state.deposited_units[asset] - state.withdrawn_units[asset] for asset in state.assets}
+    expected[NETWORK_FEE_ASSET] -= state.network_fees_paid_units
+    return expected
+
+
+def check_totals(state: State) -> list[Breach]:
+    """Check I1, I2, I3, I5 and I9 on running totals: O(assets + markets)."""
+    breaches: list[Breach] = []
+    owed = liabilities_units(state)
+    owed[NETWORK_FEE_ASSET] -= state.network_fees_owed_units
+    for asset, expected in expected_holdings_units(state).items():
+        _equal(breaches, "I1", f"{asset}: liabilities", owed[asset], expected)
+    for market, base_units in state.totals.base_units.items():
+        _equal(breaches, "I2", f"{market}: sum of base", base_units, 0)
+    pool_usd6 = state.subaccounts[SETTLEMENT_POOL].cash.get(SETTLEMENT_ASSET, 0)
+    open_usd6 = sum(state.totals.quote_usd6.values()) + state.totals.unsettled_usd6
+    _equal(breaches, "I3", "quote + unsettled", open_usd6, pool_usd6)
+    for asset, units in state.subaccounts[INSURANCE_FUND].cash.items():
+        _holds(breaches, "I5", units >= 0, f"insurance_fund has {units} {asset}")
+    rounding = state.subaccounts[ROUNDING]
+    held_usd6 = rounding.unsettled_usd6 + rounding.cash.get(SETTLEMENT_ASSET, 0)
+    quote_usd6 = sum([position.quote_usd6 for position in rounding.positions.values()])
+    for name, amount_usd6 in (("unsettled and cash", held_usd6), ("quote", quote_usd6)):
+        # A block trade leaves at most 1 usd6, a settled or closed position less than 2.
+        _holds(
+            breaches,
+            "I9",
+            abs(amount_usd6) <= 2 * state.rounding_postings,
+            f"rounding {name} {amount_usd6} after {state.rounding_postings} postings",
+        )
+    _holds(breaches, "I1", state.network_fees_owed_units >= 0, "network fees owed are negative")
+    return breaches
+
+
+def check_after_tick(state: State) -> list[Breach]:
+    """Check I4, which holds from the end of a tick to the next command: Σ unsettled = pool cash, Σ quote =
+    0 per market.
+    """
+    breaches: list[Breach] = []
+    pool_usd6 = state.subaccounts[SETTLEMENT_POOL].cash.get(SETTLEMENT_ASSET, 0)
+    _equal(breaches, "I4", "sum of unsettled", state.totals.unsettled_usd6, pool_usd6)
+    for market, quote_usd6 in state.totals.quote_usd6.items():
+        _equal(breaches, "I4", f"{market}: sum of quote", quote_usd6, 0)
+    return breaches
+
+
+def check(state: State) -> list[Breach]:
+    """Check everything a state must satisfy, recomputed from its parts: O(all). Empty when it is sound."""
+    breaches = check_totals(state)
+    _check_balances(state, breaches)
+    _check_set_aside(state, breaches)
+    _check_indices(state, breaches)
+    return breaches
+
+
+def _check_balances(state: State, breaches: list[Breach]) -> None:
+    cash = dict.fromkeys(state.assets, 0)
+    base, quote = dict.fromkeys(state.markets, 0), dict.fromkeys(state.markets, 0)
+    unsettled_usd6 = 0
+    for name, one in sorted(state.subaccounts.items()):
+        unsettled_usd6 += one.unsettled_usd6
+        for asset, units in one.cash.items():
+            cash[asset] += units
+            _holds(breaches, "I5", units > 0, f"{name} has {units} {asset}")
+        for market, position in one.positions.items():
+            base[market] += position.base_units
+            quote[market] += position.quote_usd6
+            _holds(breaches, "I2", not one.is_system or position.base_units == 0, f"{name} holds {market}")
+    for asset in state.assets:
+        _equal(breaches, "totals", f"cash {asset}", state.totals.cash_units[asset], cash[asset])
+    for market in state.markets:
+        _equal(breaches, "totals", f"base {market}", state.totals.base_units[market], base[market])
+        _equal(breaches, "totals", f"quote {market}", state.totals.quote_usd6[market], quote[market])
+    _equal(breaches, "totals", "unsettled", state.totals.unsettled_usd6, unsettled_usd6)
+
+
+def _check_set_aside(state: State, breaches: list[Breach]) -> None:
+    pending, held = dict.fromkeys(state.assets, 0), dict.fromkeys(state.assets, 0)
+    paid = dict.fromkeys(state.assets, 0)
+    for name, withdrawal in state.withdrawals.items():
+        _holds(breaches, "I10", withdrawal.units > 0, f"withdrawal {name} of {withdrawal.units}")
+        if withdrawal.status in OPEN_STATUSES:
+            pending[withdrawal.asset] += withdrawal.units
+        elif withdrawal.status == "paid":
+            paid[withdrawal.asset] += withdrawal.units
+        is_queued = withdrawal.status == "queued"
+        _holds(breaches, "I10", is_queued == (name in state.queued), f"withdrawal {name} {withdrawal.status}")
+    for one in state.held.values():
+        held[one.asset] += one.units
+    for asset in state.assets:
+        _equal(breaches, "totals", f"pending {asset}", state.totals.pending_units[asset], pending[asset])
+        _equal(breaches, "totals", f"held {asset}", state.totals.held_units[asset], held[asset])
+        _equal(breaches, "I10", f"withdrawn {asset}", state.withdrawn_units[asset], paid[asset])
+
+
+def _check_indices(state: State, breaches: list[Breach]) -> None:
+    for name, one in sorted(state.subaccounts.items()):
+        _holds(
+            breaches,
+            "indices",
+            (name in state.unsettled_holders) == (one.unsettled_usd6 != 0),
+            f"unsettled of {name}",
+        )
+        for market in state.markets:
+            expected = market in one.positions and not one.is_system
+            _holds(breaches, "indices", (name in state.holders[market]) == expected, f"{name} holds {market}")
+        for market, position in one.positions.items():
+            _holds(
+                breaches,
+                "indices",
+                bool(position.base_units or position.quote_usd6),
+                f"{name} empty {market}",
+            )
+    for name in state.debts:
+        debtor = state.subaccounts[name]
+        _holds(breaches, "I8", debtor.unsettled_usd6 < 0 and not debtor.positions, f"{name} is no debtor")
+
+
+def _equal(breaches: list[Breach], invariant: str, what: str, found: int, expected: int) -> None:
+    if found != expected:
+        breaches.append(Breach(invariant, f"{what} is {found}, must be {expected}"))
+
+
+def _holds(breaches: list[Breach], invariant: str, good: bool, detail: str) -> None:
+    if not good:
+        breaches.append(Breach(invariant, detail))

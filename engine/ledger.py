@@ -1,0 +1,313 @@
+"""Postings: the only file that changes balances, one function per event (R5).
+
+Owns: what each event does to balances, running totals and derived indices, as the events' docstrings say.
+Rules: an event that would make cash, pending or held negative raises LedgerError and is our bug; it is never
+the customer's. Must not know why an event happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from engine import events as ev
+from engine.state import HeldDeposit, Position, Price, State, Withdrawal, add_subaccount
+from engine.units import (
+    FEES,
+    INSURANCE_FUND,
+    NETWORK_FEE_ASSET,
+    ROUNDING,
+    SETTLEMENT_ASSET,
+    SETTLEMENT_POOL,
+    SubaccountId,
+)
+
+
+class LedgerError(RuntimeError):
+    """A posting would break the ledger: a bug of the engine. The writer must stop."""
+
+
+def post(state: State, event: ev.Event) -> None:
+    """Post one event to the state."""
+    _POSTINGS[type(event)](state, event)
+
+
+def emit(state: State, out: list[ev.Event], event: ev.Event) -> None:
+    """Post one event and append it to the answer."""
+    _POSTINGS[type(event)](state, event)
+    out.append(event)
+
+
+def _cash(state: State, subaccount: SubaccountId, asset: str, units: int) -> None:
+    if units == 0:
+        return
+    cash = state.subaccounts[subaccount].cash
+    after = cash.get(asset, 0) + units
+    if after > 0:
+        cash[asset] = after
+    elif after == 0:
+        del cash[asset]
+    else:
+        raise LedgerError(f"cash of {subaccount} in {asset} would be {after}")
+    state.totals.cash_units[asset] += units
+
+
+def _unsettled(state: State, subaccount: SubaccountId, usd6: int) -> None:
+    if usd6 == 0:
+        return
+    one = state.subaccounts[subaccount]
+    one.unsettled_usd6 += usd6
+    state.totals.unsettled_usd6 += usd6
+    if one.unsettled_usd6:
+        state.unsettled_holders[subaccount] = None
+    else:
+        state.unsettled_holders.pop(subaccount, None)
+
+
+def _position(state: State, subaccount: SubaccountId, market: str, base_units: int, quote_usd6: int) -> None:
+    one = state.subaccounts[subaccount]
+    position = one.positions.get(market)
+    if position is None:
+        position = one.positions[market] = Position()
+        if not one.is_system:
+            state.holders[market][subaccount] = None
+    position.base_units += base_units
+    position.quote_usd6 += quote_usd6
+    state.totals.base_units[market] += base_units
+    state.totals.quote_usd6[market] += quote_usd6
+    if position.base_units == 0 and position.quote_usd6 == 0:
+        del one.positions[market]
+        state.holders[market].pop(subaccount, None)
+
+
+def _set_aside(totals: dict[str, int], asset: str, units: int) -> None:
+    totals[asset] += units
+    if totals[asset] < 0:
+        raise LedgerError(f"units set aside in {asset} would be {totals[asset]}")
+
+
+def _rounding(state: State, market: str, usd6: int) -> None:
+    if usd6:
+        state.rounding_postings += 1
+        _position(state, ROUNDING, market, 0, usd6)
+
+
+def _subaccount_opened(state: State, event: ev.SubaccountOpened) -> None:
+    add_subaccount(state, event.subaccount, event.on_debt)
+
+
+def _on_debt_set(state: State, event: ev.OnDebtSet) -> None:
+    state.subaccounts[event.subaccount].on_debt = event.on_debt
+
+
+def _prices_updated(state: State, event: ev.PricesUpdated) -> None:
+    for asset, price_e8 in event.index_prices:
+        state.index_prices[asset] = Price(price_e8, state.last_time_ns)
+    for market, price_e8 in event.mark_prices:
+        state.mark_prices[market] = Price(price_e8, state.last_time_ns)
+
+
+def _block_traded(state: State, event: ev.BlockTraded) -> None:
+    _position(state, event.buyer, event.market, event.base_units, event.buyer_quote_usd6)
+    _position(state, event.seller, event.market, -event.base_units, event.seller_quote_usd6)
+    _rounding(state, event.market, event.rounding_usd6)
+
+
+def _pnl_settled(state: State, event: ev.PnlSettled) -> None:
+    if event.subaccount == ROUNDING:
+        state.rounding_postings += 1
+    _position(state, event.subaccount, event.market, 0, -event.pnl_usd6)
+    _unsettled(state, event.subaccount, event.pnl_usd6)
+
+
+def _position_closed(state: State, event: ev.PositionClosed) -> None:
+    _position(state, event.subaccount, event.market, event.base_units, event.quote_usd6)
+    _position(state, event.counterparty, event.market, -event.base_units, event.counterparty_quote_usd6)
+    _rounding(state, event.market, event.rounding_usd6)
+
+
+def _loss_collected(state: State, event: ev.LossCollected) -> None:
+    _cash(state, event.subaccount, SETTLEMENT_ASSET, -event.units)
+    _cash(state, SETTLEMENT_POOL, SETTLEMENT_ASSET, event.units)
+    _unsettled(state, event.subaccount, event.units)
+
+
+def _fund_buys(state: State, asset: str, units: int, paid_usd6: int, owed_usd6: int) -> None:
+    _cash(state, INSURANCE_FUND, asset, units)
+    _cash(state, INSURANCE_FUND, SETTLEMENT_ASSET, -paid_usd6)
+    _cash(state, SETTLEMENT_POOL, SETTLEMENT_ASSET, paid_usd6)
+    _unsettled(state, INSURANCE_FUND, -owed_usd6)
+
+
+def _collateral_converted(state: State, event: ev.CollateralConverted) -> None:
+    _cash(state, event.subaccount, event.asset, -event.units)
+    _unsettled(state, event.subaccount, event.usd6)
+    _fund_buys(state, event.asset, event.units, event.fund_paid_usd6, event.fund_owed_usd6)
+
+
+def _subaccount_bankrupt(state: State, event: ev.SubaccountBankrupt) -> None:
+    state.debts[event.subaccount] = state.last_time_ns
+    state.last_deficit_ns = state.last_time_ns
+
+
+def _debt_ended(state: State, event: ev.DebtEnded) -> None:
+    del state.debts[event.subaccount]
+
+
+def _debt_covered(state: State, event: ev.DebtCovered) -> None:
+    _cash(state, INSURANCE_FUND, SETTLEMENT_ASSET, -event.units)
+    _cash(state, SETTLEMENT_POOL, SETTLEMENT_ASSET, event.units)
+    _unsettled(state, event.subaccount, event.units)
+
+
+def _claim_paid(state: State, event: ev.ClaimPaid) -> None:
+    _cash(state, SETTLEMENT_POOL, SETTLEMENT_ASSET, -event.units)
+    _cash(state, event.subaccount, SETTLEMENT_ASSET, event.units)
+    _unsettled(state, event.subaccount, -event.units)
+
+
+def _loss_socialized(state: State, event: ev.LossSocialized) -> None:
+    _unsettled(state, event.subaccount, event.extinguished_usd6)
+    for winner, cut_usd6 in event.cuts:
+        _unsettled(state, winner, -cut_usd6)
+
+
+def _deposit_applied(state: State, event: ev.DepositApplied) -> None:
+    asset = event.asset
+    if event.was_held:
+        _set_aside(state.totals.held_units, asset, -event.deposited_units)
+        del state.held[event.deposit_id]
+    else:
+        state.deposited_units[asset] += event.deposited_units
+    _cash(state, event.subaccount, asset, event.credited_units)
+    if event.applied_units:
+        _unsettled(state, event.subaccount, event.applied_usd6)
+        if asset == SETTLEMENT_ASSET:
+            _cash(state, SETTLEMENT_POOL, asset, event.applied_units)
+        else:
+            _fund_buys(state, asset, event.applied_units, event.fund_paid_usd6, event.fund_owed_usd6)
+    if event.network_fees_collected_units:
+        _cash(state, event.subaccount, asset, -event.network_fees_collected_units)
+        state.network_fees_owed_units -= event.network_fees_collected_units
+
+
+def _deposit_held(state: State, event: ev.DepositHeld) -> None:
+    state.deposited_units[event.asset] += event.units
+    _set_aside(state.totals.held_units, event.asset, event.units)
+    state.held[event.deposit_id] = HeldDeposit(
+        event.deposit_id, event.subaccount, event.asset, event.units, event.sender
+    )
+
+
+def _deposit_returned(state: State, event: ev.DepositReturned) -> None:
+    _set_aside(state.totals.held_units, event.asset, -event.units - event.charged_units)
+    del state.held[event.deposit_id]
+    _cash(state, FEES, event.asset, event.charged_units - event.network_fees_collected_units)
+    state.network_fees_owed_units -= event.network_fees_collected_units
+    _set_aside(state.totals.pending_units, event.asset, event.units)
+    state.withdrawals[event.withdrawal_id] = Withdrawal(
+        withdrawal_id=event.withdrawal_id,
+        subaccount=event.subaccount,
+        asset=event.asset,
+        units=event.units,
+        destination=event.destination,
+        status="reserved",
+        gate="",
+        until_ns=0,
+        held_deposit_id=event.deposit_id,
+    )
+
+
+def _transfer_made(state: State, event: ev.TransferMade) -> None:
+    _cash(state, event.source, event.asset, -event.units)
+    _cash(state, event.target, event.asset, event.units)
+
+
+def _take_aside(state: State, event: ev.WithdrawalQueued | ev.WithdrawalReserved) -> Withdrawal:
+    _cash(state, event.subaccount, event.asset, -event.units)
+    _set_aside(state.totals.pending_units, event.asset, event.units)
+    made = Withdrawal(
+        withdrawal_id=event.withdrawal_id,
+        subaccount=event.subaccount,
+        asset=event.asset,
+        units=event.units,
+        destination=event.destination,
+        status="reserved",
+        gate="",
+        until_ns=0,
+        held_deposit_id="",
+    )
+    state.withdrawals[event.withdrawal_id] = made
+    return made
+
+
+def _withdrawal_queued(state: State, event: ev.WithdrawalQueued) -> None:
+    made = _take_aside(state, event)
+    made.status, made.gate, made.until_ns = "queued", event.gate, event.until_ns
+    state.queued[event.withdrawal_id] = None
+
+
+def _withdrawal_reserved(state: State, event: ev.WithdrawalReserved) -> None:
+    if event.was_queued:
+        state.withdrawals[event.withdrawal_id].status = "reserved"
+        del state.queued[event.withdrawal_id]
+    else:
+        _take_aside(state, event)
+
+
+def _network_fee(state: State, fee_units: int, owed_units: int) -> None:
+    _cash(state, FEES, NETWORK_FEE_ASSET, owed_units - fee_units)
+    state.network_fees_paid_units += fee_units
+    state.network_fees_owed_units += owed_units
+
+
+def _withdrawal_paid(state: State, event: ev.WithdrawalPaid) -> None:
+    _set_aside(state.totals.pending_units, event.asset, -event.units)
+    state.withdrawn_units[event.asset] += event.units
+    state.withdrawals[event.withdrawal_id].status = "paid"
+    _network_fee(state, event.network_fee_units, event.network_fee_owed_units)
+
+
+def _withdrawal_returned(state: State, event: ev.WithdrawalReturned) -> None:
+    withdrawal = state.withdrawals[event.withdrawal_id]
+    withdrawal.status = "returned"
+    state.queued.pop(event.withdrawal_id, None)
+    _set_aside(state.totals.pending_units, event.asset, -event.units)
+    if event.held_deposit_id:
+        _set_aside(state.totals.held_units, event.asset, event.units)
+        state.held[event.held_deposit_id] = HeldDeposit(
+            event.held_deposit_id, event.subaccount, event.asset, event.units, withdrawal.destination
+        )
+    else:
+        _cash(state, event.subaccount, event.asset, event.units)
+    _network_fee(state, event.network_fee_units, event.network_fee_owed_units)
+
+
+def _nothing(state: State, event: ev.ReservesAttested) -> None:
+    """Change no balance: what was attested is kept by engine/gates.py."""
+
+
+_POSTINGS: dict[type[ev.Event], Callable[[State, Any], None]] = {
+    ev.SubaccountOpened: _subaccount_opened,
+    ev.OnDebtSet: _on_debt_set,
+    ev.PricesUpdated: _prices_updated,
+    ev.BlockTraded: _block_traded,
+    ev.PnlSettled: _pnl_settled,
+    ev.PositionClosed: _position_closed,
+    ev.LossCollected: _loss_collected,
+    ev.CollateralConverted: _collateral_converted,
+    ev.SubaccountBankrupt: _subaccount_bankrupt,
+    ev.DebtEnded: _debt_ended,
+    ev.DebtCovered: _debt_covered,
+    ev.ClaimPaid: _claim_paid,
+    ev.LossSocialized: _loss_socialized,
+    ev.DepositApplied: _deposit_applied,
+    ev.DepositHeld: _deposit_held,
+    ev.DepositReturned: _deposit_returned,
+    ev.TransferMade: _transfer_made,
+    ev.WithdrawalQueued: _withdrawal_queued,
+    ev.WithdrawalReserved: _withdrawal_reserved,
+    ev.WithdrawalPaid: _withdrawal_paid,
+    ev.WithdrawalReturned: _withdrawal_returned,
+    ev.ReservesAttested: _nothing,
+}

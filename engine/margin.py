@@ -1,0 +1,168 @@
+"""The risk of a subaccount (R16-R20). Pure: reads the state, never writes.
+
+Rules: values round down, requirements round up; ratios are compared by cross-multiplication. Must not know
+what is done about a subaccount that is short.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.collateral import collateral_of
+from engine.fixed import (
+    compare_ratios,
+    leverage_ratio_up_ppm,
+    margin_ratio_up_ppm,
+    notional_down_usd6,
+    notional_up_usd6,
+    ppm_of_up,
+)
+from engine.params import MarketParams
+from engine.state import State, Subaccount
+from engine.units import PPM, SubaccountId
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """Where a subaccount stands, all in usd6.
+
+    net_equity weighs collateral (R17), account_value does not. withdrawal_equity is net equity without
+    positive unrealized profit and without unpaid claims (R28, R30).
+    """
+
+    net_equity_usd6: int
+    account_value_usd6: int
+    withdrawal_equity_usd6: int
+    unrealized_pnl_usd6: int
+    exposure_usd6: int
+    initial_margin_usd6: int
+    maintenance_margin_usd6: int
+
+
+def margin_of(state: State, subaccount: SubaccountId) -> Margin:
+    """Compute the margin of a subaccount at the present prices (R17, R18). Raises KeyError for an unknown
+    one.
+    """
+    return margin_with(state, state.subaccounts[subaccount])
+
+
+def margin_with(
+    state: State, one: Subaccount, *, market: str = "", base_units: int = 0, quote_usd6: int = 0
+) -> Margin:
+    """Compute a margin as if a position had changed by (base_units, quote_usd6) in a market."""
+    full_usd6, weighted_usd6 = collateral_of(state, one)
+    unrealized_usd6 = exposure_usd6 = initial_usd6 = maintenance_usd6 = 0
+    for name, position in one.positions.items():
+        base, quote = position.base_units, position.quote_usd6
+        if name == market:
+            base, quote = base + base_units, quote + quote_usd6
+        pnl, exposure, initial, maintenance = _position_risk(state, name, base, quote)
+        unrealized_usd6 += pnl
+        exposure_usd6 += exposure
+        initial_usd6 += initial
+        maintenance_usd6 += maintenance
+    if market and market not in one.positions:
+        pnl, exposure, initial, maintenance = _position_risk(state, market, base_units, quote_usd6)
+        unrealized_usd6 += pnl
+        exposure_usd6 += exposure
+        initial_usd6 += initial
+        maintenance_usd6 += maintenance
+    open_usd6 = unrealized_usd6 + one.unsettled_usd6
+    return Margin(
+        net_equity_usd6=weighted_usd6 + open_usd6,
+        account_value_usd6=full_usd6 + open_usd6,
+        withdrawal_equity_usd6=weighted_usd6 + min(0, open_usd6),
+        unrealized_pnl_usd6=unrealized_usd6,
+        exposure_usd6=exposure_usd6,
+        initial_margin_usd6=initial_usd6,
+        maintenance_margin_usd6=maintenance_usd6,
+    )
+
+
+def position_value_usd6(state: State, market: str, base_units: int) -> int:
+    """Value a signed base at mark, rounded down: floor(base x mark / 10^(decimals + 2)); 0 for no base."""
+    if base_units == 0:
+        return 0
+    decimals = state.assets[state.markets[market].asset].decimals
+    return notional_down_usd6(base_units, state.mark_prices[market].price_e8, decimals)
+
+
+def outstanding_negative_equity_usd6(state: State, subaccount: SubaccountId) -> int:
+    """Give max(0, -account_value) of a subaccount, its positions at mark (R28). Raises KeyError for an
+    unknown one.
+    """
+    return outstanding_of(state, state.subaccounts[subaccount])
+
+
+def outstanding_of(state: State, one: Subaccount) -> int:
+    """Give max(0, -account_value); constant time for a subaccount without positions and without a realized
+    loss.
+    """
+    if one.unsettled_usd6 >= 0 and not one.positions:
+        return 0
+    value_usd6 = collateral_of(state, one)[0] + one.unsettled_usd6
+    for market, position in one.positions.items():
+        value_usd6 += position_value_usd6(state, market, position.base_units) + position.quote_usd6
+    return max(0, -value_usd6)
+
+
+def meets_maintenance_margin(margin: Margin) -> bool:
+    """Tell whether a subaccount is left alone (R20): account value not negative, and with positions MMR <
+    100%.
+    """
+    if margin.account_value_usd6 < 0:
+        return False
+    return margin.maintenance_margin_usd6 == 0 or margin.net_equity_usd6 > margin.maintenance_margin_usd6
+
+
+def is_recovered(state: State, margin: Margin) -> bool:
+    """Tell whether closing may stop (R20): net_equity >= maintenance_margin x 1.05, account value not
+    negative.
+    """
+    needed = margin.maintenance_margin_usd6 * state.params.liquidation_end_ppm
+    return margin.account_value_usd6 >= 0 and margin.net_equity_usd6 * PPM >= needed
+
+
+def compare_margin_fractions(first: Margin, second: Margin) -> int:
+    """Compare net_equity / exposure of two subaccounts with positions (R19); negative when the first is
+    lower.
+    """
+    return compare_ratios(
+        first.net_equity_usd6, first.exposure_usd6, second.net_equity_usd6, second.exposure_usd6
+    )
+
+
+def may_become(before: Margin, after: Margin) -> bool:
+    """Tell whether a step is allowed (R19): initial margin is met afterwards, or nothing got worse."""
+    if after.net_equity_usd6 >= after.initial_margin_usd6:
+        return True
+    return (
+        after.net_equity_usd6 >= before.net_equity_usd6
+        and after.maintenance_margin_usd6 <= before.maintenance_margin_usd6
+    )
+
+
+def initial_ratio_ppm(market: MarketParams, exposure_usd6: int) -> int:
+    """Give IMF = max(1/max_leverage, base_imf, imf_factor x sqrt(exposure in USD)), rounded up (R18)."""
+    by_size = margin_ratio_up_ppm(market.imf_factor_e12, exposure_usd6)
+    return max(leverage_ratio_up_ppm(market.max_leverage), market.base_imf_ppm, by_size)
+
+
+def maintenance_ratio_ppm(market: MarketParams, exposure_usd6: int) -> int:
+    """Give MMF = max(base_mmf, mmf_factor x sqrt(exposure in USD)), rounded up (R18)."""
+    return max(market.base_mmf_ppm, margin_ratio_up_ppm(market.mmf_factor_e12, exposure_usd6))
+
+
+def _position_risk(state: State, market: str, base_units: int, quote_usd6: int) -> tuple[int, int, int, int]:
+    """Give (unrealized pnl, exposure, initial margin, maintenance margin) of one position."""
+    if base_units == 0:
+        return quote_usd6, 0, 0, 0
+    params = state.markets[market]
+    price_e8, decimals = state.mark_prices[market].price_e8, state.assets[params.asset].decimals
+    exposure_usd6 = notional_up_usd6(abs(base_units), price_e8, decimals)
+    return (
+        notional_down_usd6(base_units, price_e8, decimals) + quote_usd6,
+        exposure_usd6,
+        ppm_of_up(exposure_usd6, initial_ratio_ppm(params, exposure_usd6)),
+        ppm_of_up(exposure_usd6, maintenance_ratio_ppm(params, exposure_usd6)),
+    )

@@ -1,0 +1,52 @@
+"""Index and mark prices as commands bring them, and their age (R13).
+
+Must not know where prices come from.
+"""
+
+from __future__ import annotations
+
+from engine.commands import UpdatePrices
+from engine.outcome import Rejected
+from engine.rejects import RejectReason
+from engine.state import Price, State, Subaccount
+from engine.units import MAX_PRICE_E8, SETTLEMENT_ASSET
+
+
+def is_stale(state: State, price: Price) -> bool:
+    """Tell whether a price is older than stale_after_ns at the time of the present command."""
+    return state.last_time_ns - price.time_ns > state.params.stale_after_ns
+
+
+def stale_price_of(state: State, one: Subaccount) -> str:
+    """Name a price that a subaccount's margin rests on and that is stale or missing; "" when all are good.
+
+    Without positions nothing rests on any price: no margin is needed and nothing can be lost.
+    """
+    if not one.positions:
+        return ""
+    for market in sorted(one.positions):
+        mark = state.mark_prices.get(market)
+        if mark is None or is_stale(state, mark):
+            return market
+    for asset in sorted(one.cash):
+        index = state.index_prices.get(asset)
+        if asset != SETTLEMENT_ASSET and (index is None or is_stale(state, index)):
+            return asset
+    return ""
+
+
+def price_fault(state: State, command: UpdatePrices) -> Rejected | None:
+    """Find what is wrong with new prices. Gives: unknown_asset, unknown_market, price_out_of_range.
+
+    USDC has no index: it is the unit of account (R1).
+    """
+    for asset, _ in command.index_prices:
+        if asset not in state.assets or asset == SETTLEMENT_ASSET:
+            return Rejected(RejectReason.UNKNOWN_ASSET, asset)
+    for market, _ in command.mark_prices:
+        if market not in state.markets:
+            return Rejected(RejectReason.UNKNOWN_MARKET, market)
+    for name, price_e8 in command.index_prices + command.mark_prices:
+        if not 0 < price_e8 <= MAX_PRICE_E8:
+            return Rejected(RejectReason.PRICE_OUT_OF_RANGE, name)
+    return None

@@ -1,0 +1,130 @@
+"""Realizing profit and loss, collecting losses, paying claims (R26).
+
+Owns: the steps of a settlement. Rules: losses are taken from USDC cash, then from queued withdrawals of the
+same subaccount, then by converting other assets at index less the haircut; claims are paid pro rata by
+largest remainder when the pool is short. Σ base stays 0 and Σ quote + Σ unsettled = pool cash whatever is
+rounded (I2, I3), because every posting moves one number from one place to another. Must not know when it is
+called.
+"""
+
+from __future__ import annotations
+
+from engine.collateral import conversion_rate_e8, plan_conversion
+from engine.events import ClaimPaid, CollateralConverted, Event, LossCollected, PnlSettled, WithdrawalReturned
+from engine.fixed import share_out
+from engine.ledger import emit
+from engine.margin import position_value_usd6
+from engine.state import State, Subaccount
+from engine.units import INSURANCE_FUND, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL
+
+
+def settle_positions(state: State, one: Subaccount, out: list[Event]) -> None:
+    """Realize every position at mark: pnl = floor(base x mark) + quote moves into unsettled (R26)."""
+    for market in sorted(one.positions):
+        position = one.positions[market]
+        pnl_usd6 = position_value_usd6(state, market, position.base_units) + position.quote_usd6
+        if pnl_usd6:
+            price = state.mark_prices.get(market)
+            emit(state, out, PnlSettled(one.id, market, pnl_usd6, 0 if price is None else price.price_e8))
+
+
+def settle_rounding(state: State, out: list[Event]) -> None:
+    """Let the account `rounding` take over what rounding left in each market, so that Σ quote = 0 (I4)."""
+    for market in state.markets:
+        residue_usd6 = state.totals.quote_usd6[market]
+        if residue_usd6:
+            price = state.mark_prices.get(market)
+            emit(
+                state, out, PnlSettled(ROUNDING, market, residue_usd6, 0 if price is None else price.price_e8)
+            )
+
+
+def collect(state: State, one: Subaccount, out: list[Event]) -> None:
+    """Take a realized loss from a subaccount as far as it has anything (R26)."""
+    _collect_cash(state, one, out)
+    if one.unsettled_usd6 >= 0 or one.is_system:
+        return
+    if state.queued:
+        cancel_queued(state, one, out)
+        _collect_cash(state, one, out)
+    # The cheapest conversion for the customer first.
+    for asset in sorted(one.cash, key=lambda symbol: (state.assets[symbol].haircut_ppm, symbol)):
+        if one.unsettled_usd6 < 0:
+            _convert(state, one, asset, out)
+
+
+def cancel_queued(state: State, one: Subaccount, out: list[Event]) -> None:
+    """Return every queued withdrawal of a subaccount to its cash: no payout was ordered yet."""
+    for withdrawal_id in list(state.queued):
+        queued = state.withdrawals[withdrawal_id]
+        if queued.subaccount == one.id:
+            emit(
+                state,
+                out,
+                WithdrawalReturned(
+                    withdrawal_id=withdrawal_id,
+                    subaccount=one.id,
+                    asset=queued.asset,
+                    units=queued.units,
+                    reason="needed_for_losses",
+                    held_deposit_id="",
+                    network_fee_units=0,
+                    network_fee_owed_units=0,
+                ),
+            )
+
+
+def has_collateral(state: State, one: Subaccount) -> bool:
+    """Tell whether anything is left that a debt could be taken from, or that only lacks a price.
+
+    Dust worth less than one usd6 at the conversion rate is nothing.
+    """
+    for asset, units in one.cash.items():
+        if asset != SETTLEMENT_ASSET and asset not in state.index_prices:
+            return True
+        if plan_conversion(state.assets[asset], units, conversion_rate_e8(state, asset), 1)[1]:
+            return True
+    return False
+
+
+def pay_claims(state: State, out: list[Event]) -> None:
+    """Pay positive unsettled from the pool, pro rata by largest remainder when it is short (R26).
+
+    The account `rounding` comes first: it is owed at most one usd6 per open position, and pays it back when
+    they close.
+    """
+    pool = state.subaccounts[SETTLEMENT_POOL]
+    claimants = [one for one in state.ordered(state.unsettled_holders) if one.unsettled_usd6 > 0]
+    first = [one for one in claimants if one.id == ROUNDING]
+    for group in (first, [one for one in claimants if one.id != ROUNDING]):
+        claims = [one.unsettled_usd6 for one in group]
+        available = min(pool.cash.get(SETTLEMENT_ASSET, 0), sum(claims))
+        if available == 0:
+            continue
+        for one, units in zip(group, share_out(available, claims), strict=True):
+            if units:
+                emit(state, out, ClaimPaid(one.id, units, one.unsettled_usd6 - units))
+
+
+def _collect_cash(state: State, one: Subaccount, out: list[Event]) -> None:
+    units = min(one.cash.get(SETTLEMENT_ASSET, 0), -one.unsettled_usd6)
+    if units > 0:
+        emit(state, out, LossCollected(one.id, units, -one.unsettled_usd6 - units))
+
+
+def _convert(state: State, one: Subaccount, asset: str, out: list[Event]) -> None:
+    rate_e8 = conversion_rate_e8(state, asset)
+    units, usd6 = plan_conversion(state.assets[asset], one.cash[asset], rate_e8, -one.unsettled_usd6)
+    if usd6 == 0:
+        return
+    paid_usd6 = fund_pays_usd6(state, usd6)
+    emit(
+        state,
+        out,
+        CollateralConverted(one.id, asset, units, usd6, rate_e8, paid_usd6, usd6 - paid_usd6),
+    )
+
+
+def fund_pays_usd6(state: State, usd6: int) -> int:
+    """Say how much of a purchase the insurance fund can pay at once; it owes the pool the rest (R26)."""
+    return min(usd6, state.subaccounts[INSURANCE_FUND].cash.get(SETTLEMENT_ASSET, 0))

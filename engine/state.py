@@ -1,0 +1,337 @@
+"""The whole state of the exchange, its canonical dump and its hash.
+
+Owns: the shape of what is remembered. Balances change only through engine/ledger.py. Rules: every dict that
+is iterated is either sorted first or kept in an order that is itself part of the dump; derived indices and
+running totals are rebuilt on load, so that a dump holds each fact once. Must not know rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from engine.codec import (
+    CodecError,
+    build,
+    decode_plain,
+    dumps_sorted,
+    encode_plain,
+    loads,
+    row,
+    tagged,
+    unrow,
+)
+from engine.commands import Command
+from engine.outcome import Outcome
+from engine.params import AssetParams, MarketParams, Params
+from engine.units import ENGINE_VERSION, SYSTEM_ACCOUNTS, OrderKey, SubaccountId, order_key
+from engine.wire import command_of, outcome_of, outcome_plain
+
+# A withdrawal whose units are still set aside.
+OPEN_STATUSES = ("queued", "reserved")
+
+
+@dataclass(slots=True)
+class Position:
+    """A position in one perpetual market (R7): signed base, signed cash flows not yet realized."""
+
+    base_units: int = 0
+    quote_usd6: int = 0
+
+
+@dataclass(slots=True)
+class Subaccount:
+    """A margin silo (R6, R7). `cash` holds no zero entries, `positions` none that are zero in both parts."""
+
+    id: SubaccountId
+    order: OrderKey
+    on_debt: str = "apply"
+    unsettled_usd6: int = 0
+    cash: dict[str, int] = field(default_factory=dict)
+    positions: dict[str, Position] = field(default_factory=dict)
+
+    @property
+    def is_system(self) -> bool:
+        """Tell a system account (R8) from a customer's."""
+        return self.order[0] == 1
+
+
+@dataclass(slots=True)
+class Withdrawal:
+    """A payout and where it stands: queued -> reserved -> paid | returned; queued -> returned (I10)."""
+
+    withdrawal_id: str
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    destination: str
+    status: str
+    gate: str
+    until_ns: int
+    held_deposit_id: str
+
+
+@dataclass(slots=True)
+class HeldDeposit:
+    """A deposit parked by R29: a liability, nobody's collateral."""
+
+    deposit_id: str
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    sender: str
+
+
+@dataclass(slots=True)
+class Price:
+    """A price and when it was set; `time_ns` decides staleness (R13)."""
+
+    price_e8: int
+    time_ns: int
+
+
+@dataclass(slots=True)
+class Attestation:
+    """The last attestation of reserves (R33a): surplus of holdings over what is owed to customers, per
+    asset.
+    """
+
+    slot: int
+    time_ns: int
+    surplus_units: dict[str, int]
+
+
+@dataclass(slots=True)
+class Average:
+    """Level history of one asset's pool (R32): (start_ns, end_ns, integral) per bucket, and the open
+    interval.
+    """
+
+    level_units: int
+    since_ns: int
+    buckets: list[tuple[int, int, int]]
+
+
+@dataclass(slots=True)
+class Totals:
+    """Running sums over all subaccounts, kept by the ledger, so that the invariants cost O(assets +
+    markets).
+    """
+
+    cash_units: dict[str, int]
+    pending_units: dict[str, int]
+    held_units: dict[str, int]
+    base_units: dict[str, int]
+    quote_usd6: dict[str, int]
+    unsettled_usd6: int = 0
+
+
+@dataclass(slots=True)
+class State:
+    """Everything `apply` reads and writes."""
+
+    params: Params
+    assets: dict[str, AssetParams]
+    markets: dict[str, MarketParams]
+    subaccounts: dict[SubaccountId, Subaccount]
+    totals: Totals
+    index_prices: dict[str, Price] = field(default_factory=dict)
+    mark_prices: dict[str, Price] = field(default_factory=dict)
+    # Outstanding negative equity (R27): subaccount -> since when, oldest first.
+    debts: dict[SubaccountId, int] = field(default_factory=dict)
+    held: dict[str, HeldDeposit] = field(default_factory=dict)
+    withdrawals: dict[str, Withdrawal] = field(default_factory=dict)
+    attestation: Attestation | None = None
+    averages: dict[str, Average] = field(default_factory=dict)
+    # What crossed the chain's border, per asset (I1). Network fees are lamports.
+    deposited_units: dict[str, int] = field(default_factory=dict)
+    withdrawn_units: dict[str, int] = field(default_factory=dict)
+    network_fees_paid_units: int = 0
+    network_fees_owed_units: int = 0
+    rounding_postings: int = 0
+    last_time_ns: int = 0
+    last_tick_ns: int = 0
+    last_deficit_ns: int | None = None
+    sequence: int = 0
+    # R4: answers kept for ever (deposits have ids of their own, given by the chain), and the last ones of
+    # commands that move no money, oldest first.
+    deposit_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
+    answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
+    recent_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
+    # Derived, rebuilt on load.
+    holders: dict[str, dict[SubaccountId, None]] = field(default_factory=dict)
+    unsettled_holders: dict[SubaccountId, None] = field(default_factory=dict)
+    queued: dict[str, None] = field(default_factory=dict)
+
+    def ordered(self, ids: dict[SubaccountId, None] | dict[SubaccountId, int]) -> list[Subaccount]:
+        """List subaccounts in canonical order: customers numerically, then system accounts by name."""
+        return sorted((self.subaccounts[one] for one in ids), key=_by_order)
+
+    def next_settlement_ns(self) -> int:
+        """Say when the next settlement tick is due (R26); 0 before the first."""
+        return self.last_tick_ns + self.params.settlement_interval_ns if self.last_tick_ns else 0
+
+
+def new_state(params: Params) -> State:
+    """Make an empty exchange with its system accounts (R8)."""
+    assets = {asset.symbol: asset for asset in params.assets}
+    markets = {market.symbol: market for market in params.markets}
+    state = State(
+        params=params,
+        assets=assets,
+        markets=markets,
+        subaccounts={},
+        totals=Totals(
+            cash_units=dict.fromkeys(assets, 0),
+            pending_units=dict.fromkeys(assets, 0),
+            held_units=dict.fromkeys(assets, 0),
+            base_units=dict.fromkeys(markets, 0),
+            quote_usd6=dict.fromkeys(markets, 0),
+        ),
+        deposited_units=dict.fromkeys(assets, 0),
+        withdrawn_units=dict.fromkeys(assets, 0),
+        holders={market: {} for market in markets},
+    )
+    for name in SYSTEM_ACCOUNTS:
+        add_subaccount(state, name, "apply")
+    return state
+
+
+def add_subaccount(state: State, subaccount: SubaccountId, on_debt: str) -> Subaccount:
+    """Put an empty subaccount into the state; the identifier must be valid and new."""
+    order = order_key(subaccount)
+    if order is None or subaccount in state.subaccounts:
+        raise ValueError(f"cannot add subaccount {subaccount!r}")
+    made = Subaccount(subaccount, order, on_debt)
+    state.subaccounts[subaccount] = made
+    return made
+
+
+def dump_state(state: State) -> bytes:
+    """Write the canonical JSON of a state: equal states have equal dumps, on any machine (R5)."""
+    subaccounts = sorted(state.subaccounts.values(), key=_by_order)
+    return dumps_sorted(
+        {
+            "engine_version": ENGINE_VERSION,
+            "params": encode_plain(state.params),
+            "subaccounts": [_subaccount_row(one) for one in subaccounts],
+            "index_prices": _rows(state.index_prices),
+            "mark_prices": _rows(state.mark_prices),
+            "debts": [[key, since_ns] for key, since_ns in state.debts.items()],
+            "held": [row(one) for one in state.held.values()],
+            "withdrawals": [row(one) for one in state.withdrawals.values()],
+            "queued": list(state.queued),
+            "attestation": _attestation_row(state.attestation),
+            "averages": {
+                key: [one.level_units, one.since_ns, one.buckets] for key, one in state.averages.items()
+            },
+            **{name: _answer_rows(getattr(state, name)) for name in _ANSWER_FIELDS},
+            **{name: getattr(state, name) for name in _PLAIN_FIELDS},
+        }
+    )
+
+
+def load_state(text: bytes) -> State:
+    """Read what `dump_state` wrote; raises ValueError saying where it is not that."""
+    try:
+        return _load(text)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise CodecError(f"snapshot: {type(error).__name__} {error}") from error
+
+
+def state_hash(state: State) -> str:
+    """Give the hex sha256 of the canonical dump, which names ENGINE_VERSION (R5)."""
+    return sha256(dump_state(state)).hexdigest()
+
+
+_ANSWER_FIELDS = ("deposit_answers", "answers", "recent_answers")
+_PLAIN_FIELDS = (
+    "deposited_units",
+    "withdrawn_units",
+    "network_fees_paid_units",
+    "network_fees_owed_units",
+    "rounding_postings",
+    "last_time_ns",
+    "last_tick_ns",
+    "last_deficit_ns",
+    "sequence",
+)
+
+
+def _load(text: bytes) -> State:
+    plain = loads(text)
+    if plain["engine_version"] != ENGINE_VERSION:
+        raise CodecError(f"snapshot: of engine version {plain['engine_version']}, this is {ENGINE_VERSION}")
+    state = new_state(decode_plain(plain["params"], Params))
+    state.subaccounts.clear()
+    for one in plain["subaccounts"]:
+        _load_subaccount(state, one)
+    state.index_prices = {key: unrow(one, Price, key) for key, one in plain["index_prices"].items()}
+    state.mark_prices = {key: unrow(one, Price, key) for key, one in plain["mark_prices"].items()}
+    state.debts = dict(plain["debts"])
+    for one in plain["held"]:
+        held = unrow(one, HeldDeposit, "held")
+        state.held[held.deposit_id] = held
+        state.totals.held_units[held.asset] += held.units
+    for one in plain["withdrawals"]:
+        withdrawal = unrow(one, Withdrawal, "withdrawals")
+        state.withdrawals[withdrawal.withdrawal_id] = withdrawal
+        if withdrawal.status in OPEN_STATUSES:
+            state.totals.pending_units[withdrawal.asset] += withdrawal.units
+    state.queued = dict.fromkeys(plain["queued"])
+    if plain["attestation"] is not None:
+        slot, time_ns, surplus_units = plain["attestation"]
+        state.attestation = Attestation(slot, time_ns, surplus_units)
+    state.averages = {
+        key: Average(level, since, [(start, end, integral) for start, end, integral in buckets])
+        for key, (level, since, buckets) in plain["averages"].items()
+    }
+    for name in _ANSWER_FIELDS:
+        setattr(state, name, dict([_load_answer(*one) for one in plain[name]]))
+    for name in _PLAIN_FIELDS:
+        setattr(state, name, plain[name])
+    return state
+
+
+def _answer_rows(answers: dict[str, tuple[Command, Outcome]]) -> list[object]:
+    return [[tagged(command), outcome_plain(answer)] for command, answer in answers.values()]
+
+
+def _load_answer(command: object, answer: object) -> tuple[str, tuple[Command, Outcome]]:
+    made = command_of(command)
+    return made.id, (made, outcome_of(answer))
+
+
+def _load_subaccount(state: State, plain: list[object]) -> None:
+    name, on_debt, unsettled_usd6, cash, positions = plain
+    one = add_subaccount(state, build(name, str, "subaccount"), build(on_debt, str, "on_debt"))
+    one.unsettled_usd6 = build(unsettled_usd6, int, "unsettled_usd6")
+    state.totals.unsettled_usd6 += one.unsettled_usd6
+    if one.unsettled_usd6:
+        state.unsettled_holders[one.id] = None
+    for asset, units in build(cash, tuple[tuple[str, int], ...], "cash"):
+        one.cash[asset] = units
+        state.totals.cash_units[asset] += units
+    for market, base_units, quote_usd6 in build(positions, tuple[tuple[str, int, int], ...], "positions"):
+        one.positions[market] = Position(base_units, quote_usd6)
+        state.totals.base_units[market] += base_units
+        state.totals.quote_usd6[market] += quote_usd6
+        if not one.is_system:
+            state.holders[market][one.id] = None
+
+
+def _subaccount_row(one: Subaccount) -> list[object]:
+    positions = [[market, held.base_units, held.quote_usd6] for market, held in sorted(one.positions.items())]
+    return [one.id, one.on_debt, one.unsettled_usd6, sorted(one.cash.items()), positions]
+
+
+def _attestation_row(one: Attestation | None) -> list[object] | None:
+    return None if one is None else [one.slot, one.time_ns, one.surplus_units]
+
+
+def _rows(prices: dict[str, Price]) -> dict[str, list[object]]:
+    return {key: row(one) for key, one in prices.items()}
+
+
+def _by_order(subaccount: Subaccount) -> OrderKey:
+    return subaccount.order

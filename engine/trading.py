@@ -1,0 +1,127 @@
+"""Block trades and transfers inside an account (R19).
+
+Rules: both sides of a block trade consent, and each must meet initial margin afterwards or get no worse. A
+transfer is judged like a withdrawal by the source, so that no profit that is not withdrawable leaves through
+a sibling.
+"""
+
+from __future__ import annotations
+
+from engine.commands import BlockTrade, Transfer
+from engine.events import BlockTraded, Event, TransferMade
+from engine.fixed import notional_down_usd6, notional_up_usd6
+from engine.ledger import emit
+from engine.margin import margin_with, may_become, outstanding_of
+from engine.outcome import Accepted, Outcome, Rejected
+from engine.prices import is_stale
+from engine.rejects import RejectReason
+from engine.state import State
+from engine.units import MAX_PRICE_E8, MAX_UNITS, PPM, same_account
+from engine.withdrawals import amount_fault, cash_out_fault
+
+
+def block_trade(state: State, command: BlockTrade) -> Outcome:
+    """Book a block trade: the buyer owes the notional rounded up, the seller is given it rounded down (R2).
+
+    Rejects: those of `_terms_fault`, outstanding_negative_equity, insufficient_initial_margin, stale_price.
+    """
+    fault = _terms_fault(state, command)
+    if fault is not None:
+        return fault
+    decimals = state.assets[state.markets[command.market].asset].decimals
+    buyer_quote_usd6 = -notional_up_usd6(command.base_units, command.price_e8, decimals)
+    seller_quote_usd6 = notional_down_usd6(command.base_units, command.price_e8, decimals)
+    sides = (
+        (state.subaccounts[command.buyer], command.base_units, buyer_quote_usd6),
+        (state.subaccounts[command.seller], -command.base_units, seller_quote_usd6),
+    )
+    for one, _, _ in sides:
+        if outstanding_of(state, one):
+            return Rejected(RejectReason.OUTSTANDING_NEGATIVE_EQUITY, one.id)
+    for one, base_units, quote_usd6 in sides:
+        after = margin_with(state, one, market=command.market, base_units=base_units, quote_usd6=quote_usd6)
+        if not may_become(margin_with(state, one), after):
+            return Rejected(RejectReason.INSUFFICIENT_INITIAL_MARGIN, one.id)
+    if is_stale(state, state.mark_prices[command.market]):
+        return Rejected(RejectReason.STALE_PRICE, command.market)
+    # No refusal below this line.
+    out: list[Event] = []
+    emit(
+        state,
+        out,
+        BlockTraded(
+            market=command.market,
+            buyer=command.buyer,
+            seller=command.seller,
+            base_units=command.base_units,
+            price_e8=command.price_e8,
+            buyer_quote_usd6=buyer_quote_usd6,
+            seller_quote_usd6=seller_quote_usd6,
+            rounding_usd6=-buyer_quote_usd6 - seller_quote_usd6,
+        ),
+    )
+    return Accepted(tuple(out))
+
+
+def transfer(state: State, command: Transfer) -> Outcome:
+    """Move cash between two subaccounts of one account (R19). A debt of the target is collected at the
+    next tick.
+
+    Rejects: unknown_subaccount, system_account_not_allowed, unknown_asset, same_subaccount,
+    different_accounts, amount_not_positive, amount_too_large, those of `cash_out_fault`.
+    """
+    source, target = state.subaccounts.get(command.source), state.subaccounts.get(command.target)
+    if source is None or target is None:
+        return Rejected(RejectReason.UNKNOWN_SUBACCOUNT)
+    if source.is_system or target.is_system:
+        return Rejected(RejectReason.SYSTEM_ACCOUNT_NOT_ALLOWED)
+    if command.asset not in state.assets:
+        return Rejected(RejectReason.UNKNOWN_ASSET)
+    if source is target:
+        return Rejected(RejectReason.SAME_SUBACCOUNT)
+    if not same_account(source.id, target.id):
+        return Rejected(RejectReason.DIFFERENT_ACCOUNTS)
+    fault = amount_fault(state, command.asset, command.units)
+    if fault is None:
+        fault = cash_out_fault(state, source, command.asset, command.units)
+    if fault is not None:
+        return fault
+    # No refusal below this line.
+    out: list[Event] = []
+    emit(state, out, TransferMade(source.id, target.id, command.asset, command.units))
+    return Accepted(tuple(out))
+
+
+def _terms_fault(state: State, command: BlockTrade) -> Rejected | None:
+    """Find what is wrong with the terms of a block trade.
+
+    Gives: unknown_subaccount, system_account_not_allowed, unknown_market, same_subaccount, consent_missing,
+    amount_not_positive, amount_too_large, price_out_of_range, price_unavailable, price_outside_band.
+    """
+    for side in (command.buyer, command.seller):
+        if side not in state.subaccounts:
+            return Rejected(RejectReason.UNKNOWN_SUBACCOUNT)
+    for side in (command.buyer, command.seller):
+        if state.subaccounts[side].is_system:
+            return Rejected(RejectReason.SYSTEM_ACCOUNT_NOT_ALLOWED)
+    market = state.markets.get(command.market)
+    if market is None:
+        return Rejected(RejectReason.UNKNOWN_MARKET)
+    if command.buyer == command.seller:
+        return Rejected(RejectReason.SAME_SUBACCOUNT)
+    for side in (command.buyer, command.seller):
+        if side not in command.consents:
+            return Rejected(RejectReason.CONSENT_MISSING, side)
+    if command.base_units <= 0:
+        return Rejected(RejectReason.AMOUNT_NOT_POSITIVE)
+    if command.base_units > MAX_UNITS:
+        return Rejected(RejectReason.AMOUNT_TOO_LARGE)
+    if not 0 < command.price_e8 <= MAX_PRICE_E8:
+        return Rejected(RejectReason.PRICE_OUT_OF_RANGE)
+    mark = state.mark_prices.get(market.symbol)
+    if mark is None:
+        return Rejected(RejectReason.PRICE_UNAVAILABLE, market.symbol)
+    distance_e8 = abs(command.price_e8 - mark.price_e8)
+    if distance_e8 * PPM > mark.price_e8 * market.block_trade_band_ppm:
+        return Rejected(RejectReason.PRICE_OUTSIDE_BAND, f"mark is {mark.price_e8}")
+    return None

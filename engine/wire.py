@@ -1,0 +1,77 @@
+"""Commands and outcomes as canonical, compact, injective JSON bytes.
+
+Owns: their spelling in the journal and in snapshots. Rules: a command is an object with its "type" first and
+its fields in declared order; an outcome is {"accepted": [events]} or {"rejected": code, ...}. Whether an
+answer was recorded is no part of it. Decoding is strict and raises CodecError. Must not know the chain of
+hashes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.codec import CodecError, build, dumps_compact, loads, tagged, untag
+from engine.commands import COMMAND_TYPES, Command
+from engine.events import EVENT_TYPES
+from engine.outcome import Accepted, Outcome, Rejected
+from engine.rejects import RejectReason
+
+_COMMANDS: dict[str, type[Any]] = {one.__name__: one for one in COMMAND_TYPES}
+_EVENTS: dict[str, type[Any]] = {one.__name__: one for one in EVENT_TYPES}
+_REJECTED_KEYS = {"rejected", "detail", "retry_at_ns", "would_pass_units"}
+
+
+def encode_command(command: Command) -> bytes:
+    """Encode a command."""
+    return dumps_compact(tagged(command))
+
+
+def decode_command(text: bytes) -> Command:
+    """Decode what `encode_command` wrote; raises CodecError."""
+    return command_of(loads(text))
+
+
+def encode_outcome(outcome: Outcome) -> bytes:
+    """Encode an outcome."""
+    return dumps_compact(outcome_plain(outcome))
+
+
+def decode_outcome(text: bytes) -> Outcome:
+    """Decode what `encode_outcome` wrote; raises CodecError."""
+    return outcome_of(loads(text))
+
+
+def command_of(plain: Any) -> Command:
+    """Build a command out of parsed JSON; raises CodecError."""
+    command: Command = untag(plain, _COMMANDS, "command")
+    return command
+
+
+def outcome_plain(outcome: Outcome) -> dict[str, Any]:
+    """Give the outcome as plain dicts and lists."""
+    if isinstance(outcome, Accepted):
+        return {"accepted": [tagged(event) for event in outcome.events]}
+    return {
+        "rejected": outcome.reason.value,
+        "detail": outcome.detail,
+        "retry_at_ns": outcome.retry_at_ns,
+        "would_pass_units": outcome.would_pass_units,
+    }
+
+
+def outcome_of(plain: Any) -> Outcome:
+    """Build an outcome out of parsed JSON; raises CodecError."""
+    if not isinstance(plain, dict):
+        raise CodecError("outcome: expected an object")
+    if set(plain) == {"accepted"} and isinstance(plain["accepted"], list):
+        return Accepted(
+            tuple([untag(one, _EVENTS, f"event {at}") for at, one in enumerate(plain["accepted"])])
+        )
+    if set(plain) != _REJECTED_KEYS:
+        raise CodecError("outcome: expected accepted or rejected")
+    return Rejected(
+        reason=build(plain["rejected"], RejectReason, "outcome.rejected"),
+        detail=build(plain["detail"], str, "outcome.detail"),
+        retry_at_ns=build(plain["retry_at_ns"], int | None, "outcome.retry_at_ns"),
+        would_pass_units=build(plain["would_pass_units"], int | None, "outcome.would_pass_units"),
+    )

@@ -1,0 +1,252 @@
+"""Withdrawals: the gate of R30 in its order, queueing, and each payout's exactly-once end (I10).
+
+Theory of operation: a request either is refused, or its units leave the subaccount's cash at once and are
+`pending`.
+
+request --> queued --> reserved --> paid \\-------------/    | |             +------> returned (to cash, or to
+held for a returned deposit) +--> returned (needed for losses, or a debt arose)
+
+Reserved is the order to pay; only the chain's finding (Confirm, Return) ends it. Must not know how a payout
+is sent.
+"""
+
+from __future__ import annotations
+
+from engine.collateral import asset_value_usd6, collateral_value_usd6
+from engine.commands import ConfirmWithdrawal, RequestWithdrawal, ReturnWithdrawal
+from engine.events import Event, WithdrawalPaid, WithdrawalQueued, WithdrawalReserved, WithdrawalReturned
+from engine.fixed import midpoint_up
+from engine.gates import queue_for, reserves_fault
+from engine.ledger import emit
+from engine.margin import Margin, margin_with, meets_maintenance_margin, outstanding_of
+from engine.outcome import Accepted, Outcome, Rejected
+from engine.prices import stale_price_of
+from engine.rejects import RejectReason
+from engine.state import State, Subaccount, Withdrawal
+from engine.units import FEES, MAX_UNITS, NETWORK_FEE_ASSET, SubaccountId
+
+
+def request_withdrawal(state: State, command: RequestWithdrawal) -> Outcome:
+    """Check a withdrawal by R30, first failure wins, then queue it or order the payout.
+
+    Rejects: unknown_subaccount, system_account_not_allowed, unknown_asset, amount_not_positive,
+    amount_too_large, below_minimum, destination_invalid, those of `cash_out_fault`, reserves_not_attested,
+    reserves_insufficient.
+    """
+    one = state.subaccounts.get(command.subaccount)
+    if one is None:
+        return Rejected(RejectReason.UNKNOWN_SUBACCOUNT)
+    if one.is_system:
+        return Rejected(RejectReason.SYSTEM_ACCOUNT_NOT_ALLOWED)
+    fault = amount_fault(state, command.asset, command.units)
+    if fault is not None:
+        return fault
+    minimum_units = state.assets[command.asset].minimum_withdrawal_units
+    if command.units < minimum_units:
+        return Rejected(RejectReason.BELOW_MINIMUM, f"the minimum is {minimum_units} units")
+    if command.destination_fault:
+        return Rejected(RejectReason.DESTINATION_INVALID, command.destination_fault)
+    fault = cash_out_fault(state, one, command.asset, command.units)
+    if fault is not None:
+        return fault
+    level_units = state.totals.cash_units[command.asset]
+    gate, until_ns = queue_for(state, command.asset, command.units, level_units, command.time_ns)
+    if not gate:
+        fault = reserves_fault(state, command.asset)
+        if fault is not None:
+            return fault
+    # No refusal below this line.
+    out: list[Event] = []
+    common = (command.id, one.id, command.asset, command.units, command.destination)
+    if gate:
+        emit(state, out, WithdrawalQueued(*common, gate=gate, until_ns=until_ns))
+    else:
+        emit(state, out, WithdrawalReserved(*common, was_queued=False))
+    return Accepted(tuple(out))
+
+
+def amount_fault(state: State, asset: str, units: int) -> Rejected | None:
+    """Find what is wrong with an amount. Gives: unknown_asset, amount_not_positive, amount_too_large."""
+    if asset not in state.assets:
+        return Rejected(RejectReason.UNKNOWN_ASSET)
+    if units <= 0:
+        return Rejected(RejectReason.AMOUNT_NOT_POSITIVE)
+    if units > MAX_UNITS:
+        return Rejected(RejectReason.AMOUNT_TOO_LARGE)
+    return None
+
+
+def cash_out_fault(state: State, one: Subaccount, asset: str, units: int) -> Rejected | None:
+    """Find what a subaccount's condition has against taking cash out of it (R30, R19).
+
+    Gives: in_liquidation, outstanding_negative_equity, uncollected_loss, insufficient_settled_cash,
+    insufficient_initial_margin, stale_price. A subaccount whose account value is negative without positions
+    is not called in liquidation: nothing is left to close, its debt is what stands in the way.
+    """
+    margin = margin_with(state, one)
+    if margin.exposure_usd6 and not meets_maintenance_margin(margin):
+        return Rejected(RejectReason.IN_LIQUIDATION)
+    if outstanding_of(state, one):
+        return Rejected(RejectReason.OUTSTANDING_NEGATIVE_EQUITY, f"{-margin.account_value_usd6} usd6")
+    if one.unsettled_usd6 < 0:
+        return Rejected(
+            RejectReason.UNCOLLECTED_LOSS,
+            f"{-one.unsettled_usd6} usd6",
+            retry_at_ns=state.next_settlement_ns() or None,
+        )
+    cash_units = one.cash.get(asset, 0)
+    if units > cash_units:
+        return Rejected(
+            RejectReason.INSUFFICIENT_SETTLED_CASH, would_pass_units=_passing_units(state, one, margin, asset)
+        )
+    if not _leaves_initial_margin(state, margin, asset, cash_units, units):
+        return Rejected(
+            RejectReason.INSUFFICIENT_INITIAL_MARGIN,
+            would_pass_units=_passing_units(state, one, margin, asset),
+        )
+    stale = stale_price_of(state, one)
+    return Rejected(RejectReason.STALE_PRICE, stale) if stale else None
+
+
+def withdrawable_units(state: State, subaccount: SubaccountId, asset: str) -> int:
+    """Say how much the subaccount's own condition lets out of an asset now; 0 when something forbids any.
+
+    The exchange's gates are not asked (`gate_status` tells them). The amount passes; when the weight of the
+    asset depends on the amount, a slightly larger one might, by the rounding of the weight. Raises KeyError
+    for unknown names.
+    """
+    one, _ = state.subaccounts[subaccount], state.assets[asset]
+    if one.is_system or cash_out_fault(state, one, asset, 0) is not None:
+        return 0
+    return _passing_units(state, one, margin_with(state, one), asset)
+
+
+def release_queued(state: State, now_ns: int, out: list[Event]) -> None:
+    """Order the payouts that the gates now let through, in the order of arrival (R31, R32).
+
+    At until_ns the gates have no more say. A debt that arose meanwhile turns the withdrawal back (I8);
+    reserves are asked every time (R33a).
+    """
+    for withdrawal_id in list(state.queued):
+        queued = state.withdrawals[withdrawal_id]
+        if outstanding_of(state, state.subaccounts[queued.subaccount]):
+            emit(state, out, _returned(queued, "outstanding_negative_equity", 0, 0))
+            continue
+        if now_ns < queued.until_ns:
+            # Its units have already left the pool's cash.
+            level_units = state.totals.cash_units[queued.asset] + queued.units
+            if queue_for(state, queued.asset, queued.units, level_units, now_ns)[0]:
+                continue
+        if reserves_fault(state, queued.asset) is None:
+            emit(
+                state,
+                out,
+                WithdrawalReserved(
+                    queued.withdrawal_id,
+                    queued.subaccount,
+                    queued.asset,
+                    queued.units,
+                    queued.destination,
+                    was_queued=True,
+                ),
+            )
+
+
+def confirm_withdrawal(state: State, command: ConfirmWithdrawal) -> Outcome:
+    """Book a payout as final on chain, once (I10). Rejects: as `_open_fault`."""
+    fault = _open_fault(state, command.withdrawal_id)
+    if fault is not None:
+        return fault
+    # No refusal below this line.
+    out: list[Event] = []
+    paid = state.withdrawals[command.withdrawal_id]
+    emit(
+        state,
+        out,
+        WithdrawalPaid(
+            withdrawal_id=paid.withdrawal_id,
+            subaccount=paid.subaccount,
+            asset=paid.asset,
+            units=paid.units,
+            destination=paid.destination,
+            signature=command.signature,
+            network_fee_units=command.network_fee_units,
+            network_fee_owed_units=_fee_not_covered(state, command.network_fee_units),
+        ),
+    )
+    return Accepted(tuple(out))
+
+
+def return_withdrawal(state: State, command: ReturnWithdrawal) -> Outcome:
+    """Give a payout's units back, once (I10): to cash, or to held deposits. Rejects: as `_open_fault`."""
+    fault = _open_fault(state, command.withdrawal_id)
+    if fault is not None:
+        return fault
+    # No refusal below this line.
+    out: list[Event] = []
+    returned = state.withdrawals[command.withdrawal_id]
+    owed_units = _fee_not_covered(state, command.network_fee_units)
+    emit(state, out, _returned(returned, command.reason, command.network_fee_units, owed_units))
+    return Accepted(tuple(out))
+
+
+def _open_fault(state: State, withdrawal_id: str) -> Rejected | None:
+    """Find why a payout cannot end now: unknown, still queued, already paid, already returned."""
+    known = state.withdrawals.get(withdrawal_id)
+    if known is None:
+        return Rejected(RejectReason.UNKNOWN_WITHDRAWAL)
+    reason = _NOT_OPEN.get(known.status)
+    return None if reason is None else Rejected(reason)
+
+
+_NOT_OPEN = {
+    "queued": RejectReason.WITHDRAWAL_QUEUED,
+    "paid": RejectReason.WITHDRAWAL_ALREADY_PAID,
+    "returned": RejectReason.WITHDRAWAL_ALREADY_RETURNED,
+}
+
+
+def _returned(one: Withdrawal, reason: str, fee_units: int, owed_units: int) -> WithdrawalReturned:
+    return WithdrawalReturned(
+        withdrawal_id=one.withdrawal_id,
+        subaccount=one.subaccount,
+        asset=one.asset,
+        units=one.units,
+        reason=reason,
+        held_deposit_id=one.held_deposit_id,
+        network_fee_units=fee_units,
+        network_fee_owed_units=owed_units,
+    )
+
+
+def _fee_not_covered(state: State, fee_units: int) -> int:
+    return max(0, fee_units - state.subaccounts[FEES].cash.get(NETWORK_FEE_ASSET, 0))
+
+
+def _leaves_initial_margin(state: State, margin: Margin, asset: str, cash_units: int, units: int) -> bool:
+    """Tell whether withdrawal equity without these units still meets initial margin (R30)."""
+    if margin.initial_margin_usd6 == 0:
+        return True
+    lost_usd6 = _weighted(state, asset, cash_units) - _weighted(state, asset, cash_units - units)
+    return margin.withdrawal_equity_usd6 - lost_usd6 >= margin.initial_margin_usd6
+
+
+def _passing_units(state: State, one: Subaccount, margin: Margin, asset: str) -> int:
+    """Find the largest amount that leaves initial margin, by bisection; the lower end always passes."""
+    cash_units = one.cash.get(asset, 0)
+    if _leaves_initial_margin(state, margin, asset, cash_units, cash_units):
+        return cash_units
+    low, high = 0, cash_units
+    if not _leaves_initial_margin(state, margin, asset, cash_units, 0):
+        return 0
+    while low + 1 < high:
+        middle = midpoint_up(low, high)
+        if _leaves_initial_margin(state, margin, asset, cash_units, middle):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _weighted(state: State, asset: str, units: int) -> int:
+    return collateral_value_usd6(state.assets[asset], asset_value_usd6(state, asset, units), units)
