@@ -24,14 +24,14 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """max(last time given, the machine's clock)."""
+    """max(last + 1, the machine's clock): no two commands share an instant, nor an id made of it."""
 
     def __init__(self) -> None:
         self._last_ns = 0
 
     def now_ns(self) -> int:
-        """Return max(last, now)."""
-        self._last_ns = max(self._last_ns, time.time_ns())
+        """Return max(last + 1, now)."""
+        self._last_ns = max(self._last_ns + 1, time.time_ns())
         return self._last_ns
 
     def note(self, time_ns: int) -> None:

@@ -90,6 +90,7 @@ class DaemonConfig:
 
     clock: str
     start_slot: int | None
+    poll_interval_s: float
     attest_interval_s: float
     snapshot_every: int
     batch_limit: int
@@ -184,6 +185,7 @@ _DAEMON: Final = (
         None,
         "where a new data directory starts to scan; without one: at the newest final slot",
     ),
+    Key("poll_interval_s", seconds(0.01, 60), 0.25, "between two looks for a new block when no hint comes"),
     Key("attest_interval_s", seconds(0.1, 3600), 15.0, "between two looks at the on-chain holdings"),
     Key("snapshot_every", whole(1), 100_000, "journal entries between two snapshots"),
     Key("batch_limit", whole(1, 100_000), 1000, "commands that share one transaction at most"),
@@ -319,8 +321,7 @@ def _daemon(table: object, folder: Path, faults: list[str]) -> DaemonConfig:
     return DaemonConfig(**values)
 
 
-# -- assets, markets and the engine's parameters
-# ------------------------------------------------------------------
+# -- assets, markets and the engine's parameters --
 
 
 _NEEDED: Final = {

@@ -21,9 +21,11 @@ from chain.destination import (
     read_accounts,
     rent_exempt_minimum,
 )
+from chain.payer import Payer, Ruling
 from chain.rpc import RpcPool
-from chain.submission import PayoutState, decode_record
+from chain.submission import IllegalTransition, PayoutState, decode_record
 from chain.tokens import TokenMint, associated_token_address
+from chain.watcher import Lag
 from chain.watchlist import Watchlist
 from daemon import views
 from daemon.api import bodies
@@ -74,11 +76,11 @@ class Control:
     tokens: dict[str, TokenMint]
     clock: Clock
     genesis_hash: str
-    lag_slots: Callable[[], int | None]
+    payer: Payer
+    lag: Callable[[], Lag]
     alarms: Callable[[], list[str]]
 
-    # -- subaccounts and addresses
-    # -----------------------------------------------------------------------------
+    # -- subaccounts and addresses --
 
     async def open_subaccount(self, request: bodies.OpenSubaccountRequest) -> bodies.AddressBody:
         """Open a subaccount and issue its address; again for one that is open just shows the address."""
@@ -140,8 +142,7 @@ class Control:
             )
         )
 
-    # -- deposits
-    # -----------------------------------------------------------------------------------------------
+    # -- deposits --
 
     async def preview(self, request: bodies.PreviewRequest) -> dict[str, Any]:
         """Show what a deposit would do now."""
@@ -191,8 +192,7 @@ class Control:
         rent = 0 if found is not None else await rent_exempt_minimum(self.pool, TOKEN_ACCOUNT_BYTES)
         return RETURN_FEE_SIGNATURE_LAMPORTS + rent
 
-    # -- trading, prices, time
-    # ------------------------------------------------------------------------------------
+    # -- trading, prices, time --
 
     async def trade(self, request: bodies.TradeRequest) -> bodies.DoneBody:
         """Book a block trade."""
@@ -243,8 +243,7 @@ class Control:
             raise refusal("time_went_back", f"the clock stands at {self.clock.now_ns()} and never goes back")
         return bodies.DoneBody(None, [])
 
-    # -- withdrawals
-    # ----------------------------------------------------------------------------------------------
+    # -- withdrawals --
 
     async def withdraw(self, request: bodies.WithdrawRequest) -> bodies.DoneBody:
         """Ask for a payout; the chain's verdict on the destination goes into the command as data."""
@@ -297,8 +296,25 @@ class Control:
         rows = await self.runner.in_store(lambda database: database.payouts(subaccount=subaccount))
         return [_payout_body(row) for row in rows]
 
-    # -- the whole
-    # --------------------------------------------------------------------------------------------------
+    async def rule(self, request: bodies.RuleRequest) -> bodies.PayoutBody:
+        """Carry out an operator's ruling on a payout in manual review."""
+        try:
+            ruling = Ruling[request.ruling.upper()]
+        except KeyError:
+            known = ", ".join(one.name.lower() for one in Ruling)
+            raise refusal("malformed_request", f"ruling {request.ruling!r}; known: {known}", 400) from None
+        try:
+            await self.payer.rule(
+                request.id, ruling, request.why, network_fee_units=request.network_fee_units
+            )
+        except KeyError:
+            raise refusal("unknown_withdrawal", f"no payout {request.id!r}", 404) from None
+        except IllegalTransition as error:
+            raise refusal("ruling_not_possible", str(error)) from error
+        rows = await self.runner.in_store(lambda database: database.payouts(payout_id=request.id))
+        return _payout_body(rows[0])
+
+    # -- the whole --
 
     async def status(self, *, full: bool) -> bodies.StatusBody:
         """Show how the daemon is; `full` adds the state hash and every invariant."""
@@ -313,7 +329,8 @@ class Control:
             clock="manual" if isinstance(self.clock, ManualClock) else "system",
             cluster_genesis_hash=self.genesis_hash,
             scanned_slot=self.inbox.scanned_slot,
-            lag_slots=self.lag_slots(),
+            lag_slots=self.lag().slots,
+            lag_seconds=round(self.lag().seconds, 3),
             attested_slot=None if holdings is None else holdings.slot,
             reserves=[msgspec.convert(line, bodies.LineBody, from_attributes=True) for line in lines],
             payouts_open=len(rows),
@@ -341,8 +358,7 @@ class Control:
         rows = await self.runner.in_store(lambda database: database.notices())
         return [{"slot": r.slot, "kind": r.kind, "subject": r.subject, "detail": r.detail} for r in rows]
 
-    # -- shared -----------------------------------------------------------------------------------------
-    # ------------
+    # -- shared --
 
     async def _run(self, build: Build) -> bodies.DoneBody:
         return self._done(await self.runner.submit(build))

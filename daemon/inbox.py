@@ -172,8 +172,7 @@ def _notice_row(notice: Notice) -> NoticeRow:
     )
 
 
-# -- the settlement tick
-# ----------------------------------------------------------------------------------------
+# -- the settlement tick --
 
 
 async def tick_forever(runner: Runner, interval_ns: int) -> None:
@@ -189,8 +188,7 @@ def tick(now_ns: int) -> Tick:
     return Tick(f"tick:{now_ns}", now_ns)
 
 
-# -- prices
-# -----------------------------------------------------------------------------------------------------
+# -- prices --
 
 
 class Prices(msgspec.Struct, forbid_unknown_fields=True):

@@ -86,7 +86,7 @@ async def load_keyring(config: KeysConfig) -> Keyring:
         password = Secret(_read_private(config.keystore_password_file).strip())
         seed = read_keystore(config.keystore_file, password, kind="seed")
     elif config.seed_file is not None:
-        seed = _read_seed(config.seed_file)
+        seed = read_seed(config.seed_file)
     else:
         raise ConfigError("keys", ["no source of keys is given"])
     keys = DepositKeys(seed.reveal())
@@ -102,7 +102,8 @@ def _read_private(path: Path) -> bytes:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from None
 
 
-def _read_seed(path: Path) -> Secret:
+def read_seed(path: Path) -> Secret:
+    """Read a seed file; raises `ConfigError` for one that others can read or that is no seed."""
     try:
         seed = Secret(bytes.fromhex(_read_private(path).decode("ascii").strip()))
     except (ValueError, UnicodeDecodeError):

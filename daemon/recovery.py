@@ -64,8 +64,8 @@ def check_identity(database: Database, params: Params, cluster: str, hot_wallet:
     if found[META_ENGINE_VERSION] != wanted[META_ENGINE_VERSION]:
         raise StoreCorrupt(
             f"{database.path}: its journal was written by engine version "
-            f"{_text(found[META_ENGINE_VERSION])}, this is {ENGINE_VERSION}; a journal is replayed by the version "
-            f"that wrote it"
+            f"{_text(found[META_ENGINE_VERSION])}, this is {ENGINE_VERSION}; a journal is replayed by "
+            f"the version that wrote it"
         )
     if found[META_PARAMS] != wanted[META_PARAMS]:
         raise ConfigError("engine parameters", _differences(found[META_PARAMS], params, database))
@@ -103,20 +103,22 @@ def recover(
             )
         start, chain_hash = snapshot.sequence, snapshot.hash
     try:
-        chain_hash = replay(state, _entries(database, start + 1, on_entry), chain_hash)
+        chain_hash = replay(state, entries(database, start + 1, on_entry), chain_hash)
     except JournalCorrupt as error:
-        raise StoreCorrupt(_where_it_breaks(database, error)) from error
+        raise StoreCorrupt(where_it_breaks(database, error)) from error
     return Recovered(state, state.sequence, chain_hash, state.sequence - start)
 
 
-def _entries(database: Database, first: int, on_entry: Callable[[int], None] | None) -> Iterator[Entry]:
+def entries(database: Database, first: int, on_entry: Callable[[int], None] | None = None) -> Iterator[Entry]:
+    """Yield journal entries as the engine reads them."""
     for row in database.journal(first):
         yield Entry(row.sequence, row.command, row.outcome, row.hash)
         if on_entry is not None:
             on_entry(row.sequence)
 
 
-def _where_it_breaks(database: Database, error: JournalCorrupt) -> str:
+def where_it_breaks(database: Database, error: JournalCorrupt) -> str:
+    """Say where a journal is corrupt and what to do."""
     return (
         f"{database.path}: the journal is corrupt at sequence {error.sequence}: {error.why}. Nothing was "
         f"started and nothing was changed. `makewhole journal verify` checks all of it. Restore the file "

@@ -8,8 +8,10 @@ wait until the blocks up to S are committed and until every payout that was unde
 that landed after S and was settled before the attestation would make the surplus look larger than it is:
 such a picture is thrown away and taken again.
 
-    holdings - owed = dust + refused + unexplained          (per asset; unexplained is 0 or somebody must
-    look)
+    holdings = owed - network fees owed + dust + refused + unexplained
+
+per asset; unexplained is 0, or somebody must look. Network fees owed are lamports that the operator spent
+and has not put back yet (SOL only).
 
 Must not know: HTTP, commands other than `AttestReserves`.
 """
@@ -24,7 +26,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from engine.invariants import liabilities_units
 
 from chain.destination import ChainAccount, parse_token_account
 from chain.errors import ChainError, TransportError
@@ -36,7 +37,9 @@ from daemon.runner import Answer, Runner
 from daemon.store.database import Database
 from daemon.store.rows import PayoutRow
 from engine.commands import AttestReserves
+from engine.invariants import liabilities_units
 from engine.state import State
+from engine.units import NETWORK_FEE_ASSET
 
 _log = logging.getLogger(__name__)
 ACCOUNTS_PER_CALL: Final = 100  # the limit of getMultipleAccounts
@@ -58,6 +61,7 @@ class Line:
     asset: str
     holdings_units: int
     owed_units: int
+    network_fees_owed_units: int
     dust_units: int
     refused_units: int
     unexplained_units: int
@@ -198,7 +202,7 @@ class Reserves:
 
     async def reconcile(self, holdings: Holdings) -> tuple[Line, ...]:
         """Compare holdings with the ledger now and explain the difference, per asset (D11)."""
-        owed = await self._runner.ask(owed_units)
+        owed, fees_owed = await self._runner.ask(owed_units)
 
         def set_aside(database: Database) -> dict[tuple[str, str], int]:
             sums: dict[tuple[str, str], int] = {}
@@ -212,13 +216,14 @@ class Reserves:
         for symbol, held in sorted(holdings.units.items()):
             dust, refused = aside.get((symbol, "dust"), 0), aside.get((symbol, "refused"), 0)
             due = owed.get(symbol, 0)
-            lines.append(Line(symbol, held, due, dust, refused, held - due - dust - refused))
+            fees = fees_owed if symbol == NETWORK_FEE_ASSET else 0
+            lines.append(Line(symbol, held, due, fees, dust, refused, held - due + fees - dust - refused))
         return tuple(lines)
 
 
-def owed_units(state: State) -> dict[str, int]:
-    """Return what on-chain holdings must cover, per asset."""
-    return dict(liabilities_units(state))
+def owed_units(state: State) -> tuple[dict[str, int], int]:
+    """Return what is owed per asset, and the lamports of network fees that the operator has not put back."""
+    return dict(liabilities_units(state)), state.network_fees_owed_units
 
 
 def _landed_after(row: PayoutRow, slot: int) -> bool:

@@ -21,9 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from engine.apply import apply
-from engine.invariants import check, check_totals
-
 from daemon.clock import Clock
 from daemon.errors import InvariantBreach, StoreStopped
 from daemon.killpoints import KillPoints
@@ -31,7 +28,9 @@ from daemon.projection import project
 from daemon.store.database import Database
 from daemon.store.rows import Batch, JournalRow, SnapshotRow
 from engine import journal as engine_journal
+from engine.apply import apply
 from engine.commands import Command
+from engine.invariants import check, check_totals
 from engine.outcome import Outcome
 from engine.state import State, dump_state, state_hash
 
@@ -89,7 +88,7 @@ class Runner:
         self.observers: list[Callable[[Batch], None]] = []
         self.batches = 0
 
-    # -- what others call ------------------------------------------------------------------------------------
+    # -- what others call --
 
     async def submit(
         self, build: Build, rows: Callable[[Sequence[Answer], Batch], None] | None = None
@@ -120,7 +119,7 @@ class Runner:
         self._queue.put_nowait(Work(builds, rows, question, done))
         return await done
 
-    # -- the writer ------------------------------------------------------------------------------------------
+    # -- the writer --
 
     async def run(self) -> None:
         """Work until `close`; raises what broke: a `StoreError` or an `InvariantBreach`."""

@@ -17,13 +17,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chain.watcher import DepositWatcher
-
-from chain.credits import Checkpoint
+from chain.credits import Checkpoint, Credit
 from chain.errors import ChainError, WrongGenesis
 from chain.payer import Payer
 from chain.payouts import Alarm, PayerOptions
 from chain.rpc import Endpoint, RpcFault, RpcPool
+from chain.submission import PayoutRecord
+from chain.watcher import Alarm as WatcherAlarm
+from chain.watcher import DepositWatcher, WatcherOptions
 from chain.watchlist import Watchlist
 from daemon.api.server import ApiServer
 from daemon.clock import Clock, ManualClock, SystemClock
@@ -63,6 +64,7 @@ class Daemon:
     watcher: DepositWatcher
     payer: Payer
     reserves: Reserves
+    sightings: Sightings
 
     async def work(self) -> None:
         """Run every loop until one ends; raises what broke it."""
@@ -70,6 +72,7 @@ class Daemon:
         loops: list[tuple[str, Coroutine[Any, Any, None]]] = [
             ("scan", self.inbox.follow(self.watcher.blocks())),
             ("outbox", self.outbox.run()),
+            ("sightings", self.sightings.run()),
         ]
         if config.payer.enabled:
             loops.append(("payer", self.payer.run()))
@@ -147,6 +150,7 @@ async def _wire(
         addresses.add(subaccount, address)
     alarms = Alarms()
     inbox = Inbox(runner, addresses, tokens.values(), kill_points)
+    sightings = Sightings(inbox)
     checkpoint = database.checkpoint()
     inbox.scanned_slot = None if checkpoint is None else checkpoint[0]
     watcher = DepositWatcher(
@@ -154,7 +158,15 @@ async def _wire(
         watchlist,
         checkpoint=None if checkpoint is None else Checkpoint(*checkpoint),
         start_slot=config.daemon.start_slot,
+        options=_watcher_options(config),
+        on_seen=sightings.seen,
+        on_voided=sightings.voided,
+        on_alarm=alarms.watcher,
     )
+
+    async def settle(record: PayoutRecord) -> None:
+        await outbox.settle(record)
+
     store = SqlitePayoutStore(runner, reader, tokens.__getitem__)
     payer = Payer(
         pool,
@@ -167,11 +179,11 @@ async def _wire(
             allow_single_endpoint_expiry=config.payer.allow_single_endpoint_expiry,
             low_float_units={"SOL": config.payer.low_balance_lamports},
         ),
-        own=addresses,  # type: ignore[arg-type]  # asked for members at any time, so new addresses count at once
+        own=addresses,  # asked for members at any time, so new addresses count at once
+        on_result=settle,
         on_alarm=alarms.payer,
     )
     outbox = Outbox(runner, store, payer, kill_points)
-    payer._on_result = outbox.settle
     reserves = Reserves(runner, inbox, addresses, list(tokens.values()), pool)
     control = Control(
         runner=runner,
@@ -185,10 +197,43 @@ async def _wire(
         clock=clock,
         genesis_hash=config.cluster.genesis_hash,
         payer=payer,
-        lag_slots=lambda: watcher.lag,
+        lag=lambda: watcher.lag,
         alarms=alarms.latest,
     )
-    return Daemon(config, runner, recovered, control, inbox, outbox, watcher, payer, reserves)
+    return Daemon(config, runner, recovered, control, inbox, outbox, watcher, payer, reserves, sightings)
+
+
+def _watcher_options(config: Config) -> WatcherOptions:
+    above = {
+        one.token.symbol: one.cross_check_units for one in config.assets if one.cross_check_units is not None
+    }
+    return WatcherOptions(
+        poll_interval_s=config.daemon.poll_interval_s,
+        max_supported_transaction_version=config.cluster.max_transaction_version,
+        cross_check_units=above or None,
+    )
+
+
+class Sightings:
+    """Takes the watcher's early news, which come by plain calls, to the inbox in their order (D8)."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._news: asyncio.Queue[tuple[bool, Credit]] = asyncio.Queue()
+
+    def seen(self, credit: Credit) -> None:
+        """A credit was seen at confirmed."""
+        self._news.put_nowait((True, credit))
+
+    def voided(self, credit: Credit) -> None:
+        """A credit that was seen is gone."""
+        self._news.put_nowait((False, credit))
+
+    async def run(self) -> None:
+        """Pass the news on until cancelled."""
+        while True:
+            is_seen, credit = await self._news.get()
+            await (self._inbox.seen(credit) if is_seen else self._inbox.voided(credit))
 
 
 class Alarms:
@@ -200,6 +245,11 @@ class Alarms:
     def payer(self, alarm: Alarm) -> None:
         """Note an alarm of the payer."""
         self.note(f"{alarm.kind.value}: {alarm.text}")
+
+    def watcher(self, alarm: WatcherAlarm) -> None:
+        """Note an alarm of the watcher."""
+        where = f" at {alarm.endpoint}" if alarm.endpoint else ""
+        self.note(f"{alarm.kind.value}{'' if alarm.active else ' cleared'}: {alarm.detail}{where}")
 
     def note(self, text: str) -> None:
         """Log an alarm and keep it for the status."""
@@ -227,7 +277,7 @@ async def _issued(runner: Runner, database: Database, keyring: Keyring) -> list[
 
 @asynccontextmanager
 async def _writing(runner: Runner) -> AsyncIterator[None]:
-    """Keep the writer at work around a block; when it breaks, the block is canceled and its error is raised."""
+    """Keep the writer at work around a block; when it breaks, the block is canceled, its error raised."""
     owner = asyncio.current_task()
     writer = asyncio.create_task(runner.run(), name="writer")
 

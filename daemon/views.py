@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from daemon.api.bodies import PositionBody, SubaccountBody
 from engine.deposits import preview_deposit
 from engine.invariants import check, check_totals
-from engine.withdrawals import withdrawable_units
-
-from daemon.api.bodies import PositionBody, SubaccountBody
 from engine.margin import margin_of, outstanding_negative_equity_usd6
 from engine.state import State, state_hash
 from engine.units import INSURANCE_FUND
+from engine.withdrawals import withdrawable_units
 
 
 def subaccount_view(state: State, subaccount: str, address: str | None) -> SubaccountBody | None:

@@ -107,6 +107,15 @@ class DepositRequest(Request):
     deposit_id: str
 
 
+class RuleRequest(Request):
+    """What an operator decides on a payout in manual review: landed, failed, watch_again or start_again."""
+
+    id: str
+    ruling: str
+    why: str
+    network_fee_units: int = 0
+
+
 class ClockRequest(Request):
     """Set the manual clock."""
 
@@ -195,6 +204,7 @@ class LineBody(msgspec.Struct):
     asset: str
     holdings_units: int
     owed_units: int
+    network_fees_owed_units: int
     dust_units: int
     refused_units: int
     unexplained_units: int
@@ -210,7 +220,8 @@ class StatusBody(msgspec.Struct):
     clock: str
     cluster_genesis_hash: str
     scanned_slot: int | None
-    lag_slots: int | None
+    lag_slots: int
+    lag_seconds: float
     breaches: list[str]
     attested_slot: int | None
     reserves: list[LineBody]

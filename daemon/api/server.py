@@ -95,6 +95,7 @@ class ApiServer:
             post("/v1/withdrawals", bodies.WithdrawRequest, control.withdraw),
             get("/v1/withdrawal", lambda r: control.withdrawal(_needed(r, "id"))),
             get("/v1/payouts", lambda r: control.payouts(r.query.get("subaccount"))),
+            post("/v1/payouts/rule", bodies.RuleRequest, control.rule),
             get(
                 "/v1/journal", lambda r: control.journal(_number(r, "first", 1), _optional_number(r, "last"))
             ),

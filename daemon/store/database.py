@@ -104,8 +104,7 @@ class Database:
         """Close the connection; a database that was written leaves no WAL behind."""
         self._connection.close()
 
-    # -- writing
-    # -----------------------------------------------------------------------------------------------
+    # -- writing --
 
     @contextmanager
     def _transaction(self, committing: str, committed: str) -> Iterator[sqlite3.Connection]:
@@ -200,8 +199,7 @@ class Database:
                     f"{self.path}: no payout {payout_id!r} was reserved, yet the payer saves it"
                 )
 
-    # -- reading
-    # -----------------------------------------------------------------------------------------------
+    # -- reading --
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         with _explained(self.path):

@@ -1,0 +1,177 @@
+"""Answers of the control API as tables for people.
+
+Owns: layout only. Amounts are shown as decimals with all their digits: nothing is rounded for looks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from chain.addresses import format_amount
+
+console = Console(highlight=False)
+DECIMALS = {"USDC": 6, "SOL": 9, "BTC": 8}
+
+
+def amount(units: int | None, asset: str) -> str:
+    """Write base units as a decimal amount with its symbol; unknown assets stay in units."""
+    if units is None:
+        return "-"
+    decimals = DECIMALS.get(asset)
+    return f"{units} units of {asset}" if decimals is None else f"{format_amount(units, decimals)} {asset}"
+
+
+def usd(usd6: int | None) -> str:
+    """Write micro-dollars as dollars."""
+    return (
+        "-" if usd6 is None else f"${format_amount(usd6, 6)}" if usd6 >= 0 else f"-${format_amount(-usd6, 6)}"
+    )
+
+
+def _pairs(title: str, rows: list[tuple[str, str]]) -> None:
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, value in rows:
+        table.add_row(name, value)
+    console.print(table)
+
+
+def address(body: Any) -> None:
+    """Show a deposit address."""
+    _pairs(
+        f"deposit address of {body['subaccount']}",
+        [("wallet (SOL)", body["address"]), *((s, a) for s, a in body["token_accounts"].items())],
+    )
+
+
+def subaccount(body: Any) -> None:
+    """Show a subaccount."""
+    margin = body["margin"]
+    rows = [("address", body["address"] or "-"), ("on debt", body["on_debt"])]
+    rows += [(f"cash {asset}", amount(units, asset)) for asset, units in body["cash_units"].items()]
+    rows += [
+        (f"position {one['market']}", f"{one['base_units']} base units, quote {usd(one['quote_usd6'])}")
+        for one in body["positions"]
+    ]
+    rows += [("unsettled", usd(body["unsettled_usd6"]))]
+    rows += [("outstanding negative equity", usd(body["outstanding_negative_equity_usd6"]))]
+    rows += [
+        (name.removesuffix("_usd6").replace("_", " "), usd(value))
+        for name, value in margin.items()
+        if name.endswith("_usd6")
+    ]
+    rows += [
+        (f"withdrawable {asset}", amount(units, asset))
+        for asset, units in body["withdrawable_units"].items()
+        if units
+    ]
+    rows += [
+        (f"held {one['asset']}", f"{amount(one['units'], one['asset'])} ({one['deposit_id']})")
+        for one in body["held_deposits"]
+    ]
+    _pairs(f"subaccount {body['subaccount']}", rows)
+
+
+def preview(body: Any, asset: str) -> None:
+    """Show a preview."""
+    rows = []
+    for name, value in body.items():
+        if name.endswith("_units"):
+            shown = amount(value, asset)
+        elif name.endswith("_usd6"):
+            shown = usd(value)
+        else:
+            shown = str(value)
+        rows.append((name.removesuffix("_units").removesuffix("_usd6").replace("_", " "), shown))
+    _pairs("what this deposit would do now", rows)
+
+
+def deposits(body: Any) -> None:
+    """List deposits."""
+    table = Table(title="deposits", title_justify="left")
+    for name in ("subaccount", "deposited", "status", "applied to debt", "credited", "slot", "signature"):
+        table.add_column(name, overflow="fold")
+    for one in body:
+        receipt = one["receipt"] if isinstance(one["receipt"], dict) else {}
+        table.add_row(
+            one["subaccount"],
+            amount(one["units"], one["asset"]),
+            one["status"],
+            amount(receipt.get("applied_units"), one["asset"]),
+            amount(receipt.get("credited_units"), one["asset"]),
+            str(one["slot"]),
+            one["signature"],
+        )
+    console.print(table)
+
+
+def done(body: Any) -> None:
+    """Show what an accepted command did."""
+    for event in body["events"]:
+        told = ", ".join(f"{name} {value}" for name, value in event.items() if name != "type")
+        console.print(f"{event['type']}: {told}")
+
+
+def withdrawal(body: Any) -> None:
+    """Show a withdrawal."""
+    payout = body["payout"] or {}
+    _pairs(
+        f"withdrawal {body['id']}",
+        [
+            ("subaccount", body["subaccount"]),
+            ("amount", amount(body["units"], body["asset"])),
+            ("destination", body["destination"]),
+            ("status", body["status"]),
+            ("waits at", f"{body['gate']} until {body['until_ns']}" if body["until_ns"] else "-"),
+            ("on chain", payout.get("state") or "-"),
+            ("signature", payout.get("signature") or "-"),
+            ("failure", payout.get("failure") or "-"),
+        ],
+    )
+
+
+def status(body: Any) -> None:
+    """Show the daemon's status."""
+    _pairs(
+        "makewhole",
+        [
+            ("sequence", f"{body['sequence']}  journal {body['journal_hash'][:16]}..."),
+            ("scanned slot", f"{body['scanned_slot']}, {body['lag_slots']} slots behind"),
+            ("invariants", "hold" if not body["breaches"] else "; ".join(body["breaches"])),
+            (
+                "insurance fund",
+                ", ".join(amount(u, a) for a, u in body["insurance_fund_units"].items()) or "empty",
+            ),
+            (
+                "outstanding negative equity",
+                f"{usd(body['outstanding_negative_equity_usd6'])} ({body['debtors']} subaccounts)",
+            ),
+            ("unpaid claims", usd(body["claims_usd6"])),
+            ("network fees owed", amount(body["network_fees_owed_units"], "SOL")),
+            ("payouts open", f"{body['payouts_open']} ({body['payouts_in_review']} in review)"),
+            ("alarms", "\n".join(body["alarms"]) or "none"),
+        ],
+    )
+    reserves(body["reserves"])
+
+
+def reserves(lines: Any) -> None:
+    """Show holdings on chain against what is owed."""
+    table = Table(
+        title="reserves: on chain = owed - network fees owed + dust + refused + unexplained",
+        title_justify="left",
+    )
+    for name in ("asset", "on chain", "owed", "fees owed", "dust", "refused", "unexplained"):
+        table.add_column(name, justify="left" if name == "asset" else "right")
+    for line in lines:
+        asset = line["asset"]
+        shown = [
+            amount(line[f"{name}_units"], asset)
+            for name in ("holdings", "owed", "network_fees_owed", "dust", "refused", "unexplained")
+        ]
+        table.add_row(asset, *shown)
+    console.print(table)

@@ -1,0 +1,110 @@
+"""The commented example that `makewhole config init` writes; a test loads it and misses no key in it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EXAMPLE: Final = r"""\ # makewhole.toml: everything `makewhole run` needs to know. `makewhole config
+check` names every fault at once. # Relative paths count from this file's folder. A key that is commented
+out stands at its default.
+
+data_directory = "makewhole-data"    # database, lock and control socket
+
+[cluster]
+# Which chain. `makewhole config genesis URL` asks a node; a node of another chain is refused.
+genesis_hash = "{genesis_hash}"
+# requests_per_second = 20           # per endpoint
+# max_in_flight = 16                 # requests without an answer, per endpoint
+# timeout_s = 15.0
+# max_transaction_version = 1        # newer blocks halt the scan with an alarm until this is raised
+
+# Two endpoints of different operators: cross-checks and proofs of death need two independent words.
+[[cluster.endpoints]]
+name = "first"
+url = "{url}"
+ws_url = "{ws_url}"                  # wakes the watcher up; without it the watcher polls
+
+# [[cluster.endpoints]]
+# name = "second"
+# url = "https://another-operator.example"
+
+[keys]
+# Exactly one of these three. `makewhole keys new seed.hex` makes a seed.
+seed_file = "seed.hex"               # 64 bytes as 128 hexadecimal digits, chmod 600
+# keystore_file = "seed.keystore"    # made by `makewhole keys encrypt`
+# keystore_password_file = "password"
+# signer_command = ["my-signer", "--slot", "1"]   # signs elsewhere; then addresses come from a file
+# address_file = "addresses.json"    # {{"fees": "...", "insurance_fund": "...", "7/0": "..."}}
+
+# What is accepted. A token is known by mint and program, never by its symbol.
+# USDC and SOL are needed; USDC, SOL and BTC have default parameters, any other asset names all of its own.
+[assets.USDC]
+mint = "{usdc_mint}"
+token_program = "spl-token"          # or "token-2022"
+decimals = 6
+# minimum_deposit_units = 100000     # less is dust: written down, not credited
+# minimum_withdrawal_units = 1000000
+# cross_check_units = 100000000000   # more is looked up on a second endpoint before it counts
+
+[assets.SOL]
+token_program = "native"
+decimals = 9
+# base_weight_ppm = 900000           # as collateral
+# weight_penalty_ppm = 1000          # per square root of a whole token
+# haircut_ppm = 50000                # when it pays a debt
+# minimum_deposit_units = 1000000
+# minimum_withdrawal_units = 10000000
+
+# Markets of accepted assets have default parameters; a table changes some of them.
+# [markets.SOL-PERP]
+# asset = "SOL"
+# max_leverage = 50
+# base_imf_ppm = 20000
+# imf_factor_e12 = 75000000
+# base_mmf_ppm = 13500
+# mmf_factor_e12 = 37500000
+# block_trade_band_ppm = 50000
+
+# Parameters of the engine. They are part of the journal's first hash: chosen once, before the first start.
+# [engine]
+# settlement_interval_ns = 10000000000
+# write_off_after_ns = 604800000000000
+# liquidation_end_ppm = 1050000
+# stale_after_ns = 60000000000
+# gate_max_ns = 1800000000000
+# small_withdrawal_ppm = 1000
+# velocity_floor_ppm = 750000
+# velocity_window_ns = 86400000000000
+# velocity_max_ns = 86400000000000
+# attestation_max_age_ns = 60000000000
+# remembered_commands = 1000
+
+# [daemon] # clock = "system"                   # "manual": time moves only by the control API, for tests
+# start_slot = 0                     # where a new data directory starts to scan; default: the newest
+final slot # poll_interval_s = 0.25             # between two looks for a new block when no hint comes
+# attest_interval_s = 15.0           # between two looks at the on-chain holdings #
+snapshot_every = 100000            # journal entries between two snapshots # batch_limit = 1000
+# commands that share one transaction at most # price_file = "prices.json"         # {{"index": {{"SOL":
+"150.25"}}, "mark": {{"SOL-PERP": "150.3"}}}} # price_interval_s = 1.0
+
+# [payer]
+# enabled = true                     # false: withdrawals are accepted and wait
+# interval_s = 1.5                   # between two looks at a payout, and two sends of the same bytes
+# max_priority_fee_lamports = 200000
+# low_balance_lamports = 100000000   # below this the hot wallet raises an alarm
+# allow_single_endpoint_expiry = false
+"""
+
+MAINNET_GENESIS: Final = "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d"
+MAINNET_USDC: Final = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"
+
+
+def example(
+    *,
+    genesis_hash: str = MAINNET_GENESIS,
+    url: str = "https://api.mainnet-beta.solana.com",
+    ws_url: str = "wss://api.mainnet-beta.solana.com",
+    usdc_mint: str = MAINNET_USDC,
+) -> str:
+    """Return the example, filled in for a cluster."""
+    return EXAMPLE.format(genesis_hash=genesis_hash, url=url, ws_url=ws_url, usdc_mint=usdc_mint)
