@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import singledispatchmethod
 from typing import Any
 
@@ -28,6 +28,7 @@ class Payout:
     subaccount: str
     asset: str
     units: int
+    destination: str
     status: str
     held_deposit_id: str = ""
 
@@ -40,7 +41,6 @@ class HeldDeposit:
     asset: str
     units: int
     sender: str
-    on_its_way_back: bool = False
 
 
 @dataclass(slots=True)
@@ -199,10 +199,13 @@ class Books:
         assert (deposit.units, deposit.asset) == (event.units + event.charged_units, event.asset), event
         self.held[event.asset] -= event.units + event.charged_units
         self.pending[event.asset] += event.units
-        self.cash[FEES, event.asset] += event.charged_units
+        self.cash[FEES, event.asset] += event.charged_units - event.network_fees_collected_units
+        self.network_fees_owed_units -= event.network_fees_collected_units
         self._new_payout(
             event.withdrawal_id,
-            Payout(event.subaccount, event.asset, event.units, "reserved", event.deposit_id),
+            Payout(
+                event.subaccount, event.asset, event.units, event.destination, "reserved", event.deposit_id
+            ),
         )
 
     @post.register
@@ -214,13 +217,16 @@ class Books:
     def _(self, event: e.WithdrawalQueued) -> None:
         self.cash[event.subaccount, event.asset] -= event.units
         self.pending[event.asset] += event.units
-        self._new_payout(event.withdrawal_id, Payout(event.subaccount, event.asset, event.units, "queued"))
+        self._new_payout(
+            event.withdrawal_id,
+            Payout(event.subaccount, event.asset, event.units, event.destination, "queued"),
+        )
 
     @post.register
     def _(self, event: e.WithdrawalReserved) -> None:
-        reserved = Payout(event.subaccount, event.asset, event.units, "reserved")
+        reserved = Payout(event.subaccount, event.asset, event.units, event.destination, "reserved")
         if event.was_queued:
-            self._move_payout(event.withdrawal_id, reserved, came_from="queued")
+            self._move_payout(event.withdrawal_id, reserved, "queued")
             return
         self.cash[event.subaccount, event.asset] -= event.units
         self.pending[event.asset] += event.units
@@ -231,25 +237,34 @@ class Books:
         self.pending[event.asset] -= event.units
         self.left[event.asset] += event.units
         self._network_fee(event.network_fee_units, event.network_fee_owed_units)
-        before = self.payouts[event.withdrawal_id]
-        paid = Payout(event.subaccount, event.asset, event.units, "paid", before.held_deposit_id)
-        self._move_payout(event.withdrawal_id, paid, came_from="reserved")
+        paid = replace(
+            self.payouts[event.withdrawal_id],
+            subaccount=event.subaccount,
+            asset=event.asset,
+            units=event.units,
+            destination=event.destination,
+            status="paid",
+        )
+        self._move_payout(event.withdrawal_id, paid, "reserved")
 
     @post.register
     def _(self, event: e.WithdrawalReturned) -> None:
+        before = self.payouts[event.withdrawal_id]
         self.pending[event.asset] -= event.units
         if event.held_deposit_id:
             self.held[event.asset] += event.units
             self.held_deposits[event.held_deposit_id] = HeldDeposit(
-                event.subaccount, event.asset, event.units, ""
+                event.subaccount, event.asset, event.units, before.destination
             )
         else:
             self.cash[event.subaccount, event.asset] += event.units
         self._network_fee(event.network_fee_units, event.network_fee_owed_units)
-        before = self.payouts[event.withdrawal_id]
-        returned = Payout(event.subaccount, event.asset, event.units, "returned", before.held_deposit_id)
+        returned = replace(
+            before, subaccount=event.subaccount, asset=event.asset, units=event.units, status="returned"
+        )
         assert before.held_deposit_id == event.held_deposit_id, event
-        self._move_payout(event.withdrawal_id, returned, came_from="reserved")
+        # What was only queued was never ordered, so it may go back without the chain's word.
+        self._move_payout(event.withdrawal_id, returned, "reserved", "queued")
 
     @post.register
     def _(self, event: e.ReservesAttested) -> None:
@@ -270,13 +285,9 @@ class Books:
         assert withdrawal_id not in self.payouts, f"I10: {withdrawal_id} was ordered before"
         self.payouts[withdrawal_id] = payout
 
-    def _move_payout(self, withdrawal_id: str, payout: Payout, *, came_from: str) -> None:
+    def _move_payout(self, withdrawal_id: str, payout: Payout, *came_from: str) -> None:
         before = self.payouts[withdrawal_id]
-        assert before.status == came_from, (
-            f"I10: {withdrawal_id} goes from {before.status} to {payout.status}"
-        )
-        unchanged = (before.subaccount, before.asset, before.units)
-        assert unchanged == (payout.subaccount, payout.asset, payout.units), (
-            f"{withdrawal_id} changed its terms"
-        )
+        step = f"I10: {withdrawal_id} goes from {before.status} to {payout.status}"
+        assert before.status in came_from, step
+        assert replace(before, status=payout.status) == payout, f"{withdrawal_id} changed its terms"
         self.payouts[withdrawal_id] = payout

@@ -1,0 +1,74 @@
+"""The formulas of R2 and R16-R18 once more, in exact fractions, rounded only where a rule says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import ceil, floor, isqrt
+
+from engine.params import AssetParams, MarketParams
+
+PPM = 10**6
+
+
+def value(units: int, price_e8: int, decimals: int) -> Fraction:
+    """R2: units x price / 10^(decimals + 2), in usd6, exact."""
+    return Fraction(units * price_e8, 10 ** (decimals + 2))
+
+
+def root_up(number: Fraction) -> int:
+    """Give the smallest integer whose square is at least a number >= 0, by search."""
+    root = isqrt(floor(number))
+    while root * root < number:
+        root += 1
+    return root
+
+
+def weight_ppm(asset: AssetParams, units: int) -> int:
+    """R16: min(base, base / (1 + penalty x sqrt(whole tokens))), root to 10^-6 upward, weight down."""
+    whole_tokens = Fraction(max(units, 0), 10**asset.decimals)
+    # A root of a number of 12 decimals has 6 of its own.
+    tokens_e12 = Fraction(ceil(whole_tokens * 10**12))
+    root = Fraction(root_up(tokens_e12), 10**6)
+    penalty = Fraction(asset.weight_penalty_ppm, PPM)
+    return min(asset.base_weight_ppm, floor(asset.base_weight_ppm / (1 + penalty * root)))
+
+
+def initial_ratio_ppm(market: MarketParams, exposure_usd6: int) -> int:
+    """R18: max(1 / max_leverage, base_imf, imf_factor x sqrt(exposure in USD)), in ppm upward."""
+    leverage = ceil(Fraction(PPM, market.max_leverage))
+    return max(leverage, market.base_imf_ppm, _factor_ppm(market.imf_factor_e12, exposure_usd6))
+
+
+def maintenance_ratio_ppm(market: MarketParams, exposure_usd6: int) -> int:
+    """R18: max(base_mmf, mmf_factor x sqrt(exposure in USD)), in ppm upward."""
+    return max(market.base_mmf_ppm, _factor_ppm(market.mmf_factor_e12, exposure_usd6))
+
+
+def _factor_ppm(factor_e12: int, exposure_usd6: int) -> int:
+    # sqrt(usd6) = 10^3 x sqrt(USD); factor / 10^12 x sqrt(usd6) / 10^3 x 10^6 ppm.
+    return ceil(Fraction(factor_e12 * root_up(Fraction(exposure_usd6)), 10**9))
+
+
+def discounted_e8(price_e8: int, haircut_ppm: int) -> int:
+    """R28: index x (1 - haircut), downward."""
+    return floor(price_e8 * (1 - Fraction(haircut_ppm, PPM)))
+
+
+def conversion(asset: AssetParams, units: int, rate_e8: int, debt_usd6: int) -> tuple[int, int]:
+    """R28: pay a debt out of units at a rate: (units rounded up, usd6 rounded down)."""
+    usd6 = min(debt_usd6, floor(value(units, rate_e8, asset.decimals)))
+    if usd6 <= 0:
+        return 0, 0
+    return min(units, ceil(Fraction(usd6 * 10 ** (asset.decimals + 2), rate_e8))), usd6
+
+
+def pro_rata(amount: int, claims: Sequence[int]) -> list[int]:
+    """R26: split an amount by largest remainder, ties to the earlier claim; the parts add up."""
+    total = sum(claims)
+    exact = [Fraction(amount * claim, total) for claim in claims]
+    parts = [floor(one) for one in exact]
+    for _ in range(amount - sum(parts)):
+        place = max(range(len(claims)), key=lambda at: (exact[at] - parts[at], -at))
+        parts[place] += 1
+    return parts

@@ -1,0 +1,180 @@
+"""The auditor's own view of the exchange: its books, what else is remembered, what follows.
+
+Plain and slow on purpose: everything is recomputed from the balances whenever it is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil, floor
+
+from engine import events as e
+from engine.params import Params
+from engine.units import INSURANCE_FUND, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL, SYSTEM_ACCOUNTS
+
+from . import formulas as f
+from .books import Books
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """R17, R18 for one subaccount, in usd6."""
+
+    net_equity: int
+    account_value: int
+    withdrawal_equity: int
+    exposure: int
+    initial: int
+    maintenance: int
+    has_positions: bool
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Books, prices with their times, debts with their ages; emits the events it expects and posts them."""
+
+    params: Params
+    books: Books = field(default_factory=Books)
+    expected: list[e.Event] = field(default_factory=list)
+    now_ns: int = 0
+    index_time_ns: dict[str, int] = field(default_factory=dict)
+    mark_time_ns: dict[str, int] = field(default_factory=dict)
+    debt_since_ns: dict[str, int] = field(default_factory=dict)
+    last_deficit_ns: int | None = None
+
+    def emit(self, event: e.Event) -> None:
+        """Expect an event, and post it."""
+        self.expected.append(event)
+        self.books.post(event)
+        if isinstance(event, e.SubaccountBankrupt):
+            self.debt_since_ns[event.subaccount] = self.now_ns
+            self.last_deficit_ns = self.now_ns
+        elif isinstance(event, e.DebtEnded):
+            del self.debt_since_ns[event.subaccount]
+
+    # -- who
+
+    def customers(self) -> list[str]:
+        """List open customers' subaccounts in canonical order: numerically by account, then index."""
+        return sorted(self.books.on_debt, key=lambda name: tuple(map(int, name.split("/"))))
+
+    def everyone(self) -> list[str]:
+        """List customers, then system accounts by name."""
+        return self.customers() + sorted(SYSTEM_ACCOUNTS)
+
+    def is_open(self, name: str) -> bool:
+        """Tell whether a subaccount exists; system accounts always do."""
+        return name in self.books.on_debt or name in SYSTEM_ACCOUNTS
+
+    # -- what it is worth
+
+    def index(self, asset: str) -> int:
+        """Give the index price, 10^8 for USDC by definition (R1), 0 when it was never set."""
+        return 10**8 if asset == SETTLEMENT_ASSET else self.books.index_prices.get(asset, 0)
+
+    def decimals(self, asset: str) -> int:
+        """Give the decimals of an asset."""
+        return next(one.decimals for one in self.params.assets if one.symbol == asset)
+
+    def position_value(self, market: str, base: int) -> int:
+        """R17: base x mark, rounded down."""
+        if base == 0:
+            return 0
+        asset = next(one.asset for one in self.params.markets if one.symbol == market)
+        return floor(f.value(base, self.books.mark_prices[market], self.decimals(asset)))
+
+    def risk(
+        self, name: str, *, less: tuple[str, int] = ("", 0), trade: tuple[str, int, int] = ("", 0, 0)
+    ) -> Risk:
+        """R17, R18; `less` takes units of an asset away first, `trade` adds (base, quote) first."""
+        full = weighted = pnl = profit = exposure_sum = initial = maintenance = 0
+        has_positions = False
+        for asset in self.params.assets:
+            units = self.books.cash[name, asset.symbol] - (less[1] if less[0] == asset.symbol else 0)
+            worth = floor(f.value(units, self.index(asset.symbol), asset.decimals))
+            full += worth
+            weighted += floor(Fraction(worth * f.weight_ppm(asset, units), f.PPM))
+        for market in self.params.markets:
+            base = self.books.base[name, market.symbol]
+            quote = self.books.quote[name, market.symbol]
+            if trade[0] == market.symbol:
+                base, quote = base + trade[1], quote + trade[2]
+            gain = self.position_value(market.symbol, base) + quote
+            pnl += gain
+            profit += max(0, gain)
+            if base:
+                has_positions = True
+                mark = self.books.mark_prices[market.symbol]
+                exposure = ceil(f.value(abs(base), mark, self.decimals(market.asset)))
+                exposure_sum += exposure
+                initial += ceil(Fraction(exposure * f.initial_ratio_ppm(market, exposure), f.PPM))
+                maintenance += ceil(Fraction(exposure * f.maintenance_ratio_ppm(market, exposure), f.PPM))
+        unsettled = self.books.unsettled[name]
+        return Risk(
+            net_equity=weighted + pnl + unsettled,
+            account_value=full + pnl + unsettled,
+            withdrawal_equity=weighted + pnl - profit + min(0, unsettled),
+            exposure=exposure_sum,
+            initial=initial,
+            maintenance=maintenance,
+            has_positions=has_positions,
+        )
+
+    def maintenance_of(self, name: str, market: str) -> int:
+        """R18: the maintenance margin of one position."""
+        params = next(one for one in self.params.markets if one.symbol == market)
+        base, mark = self.books.base[name, market], self.books.mark_prices[market]
+        exposure = ceil(f.value(abs(base), mark, self.decimals(params.asset)))
+        return ceil(Fraction(exposure * f.maintenance_ratio_ppm(params, exposure), f.PPM))
+
+    def outstanding(self, name: str) -> int:
+        """R28: max(0, -account value)."""
+        return max(0, -self.risk(name).account_value)
+
+    def in_liquidation(self, name: str) -> bool:
+        """R20: MMR >= 100% with positions."""
+        risk = self.risk(name)
+        return risk.has_positions and risk.maintenance >= risk.net_equity
+
+    def is_endangered(self, name: str) -> bool:
+        """R20: in liquidation, or account value below zero with or without positions."""
+        return self.in_liquidation(name) or self.risk(name).account_value < 0
+
+    def debts_oldest_first(self) -> list[str]:
+        """R27: outstanding debts in the order in which they arose."""
+        return list(self.debt_since_ns)
+
+    def turn_back(self, withdrawal_id: str) -> None:
+        """Return a queued withdrawal to its cash; it was never ordered, so the chain cost nothing."""
+        payout = self.books.payouts[withdrawal_id]
+        self.emit(
+            e.WithdrawalReturned(withdrawal_id, payout.subaccount, payout.asset, payout.units, "", "", 0, 0)
+        )
+
+    def total_outstanding(self) -> int:
+        """R31: the sum over bankrupt subaccounts."""
+        return sum(self.outstanding(name) for name in self.debt_since_ns)
+
+    # -- money of the exchange
+
+    def fund_cash(self) -> int:
+        """Give the insurance fund's USDC."""
+        return self.books.cash[INSURANCE_FUND, SETTLEMENT_ASSET]
+
+    def pool_cash(self) -> int:
+        """Give the settlement pool's USDC."""
+        return self.books.cash[SETTLEMENT_POOL, SETTLEMENT_ASSET]
+
+    def fund_pays(self, usd6: int) -> tuple[int, int]:
+        """R26: the fund buys collateral: (paid from its cash, owed to the pool)."""
+        paid = min(usd6, self.fund_cash())
+        return paid, usd6 - paid
+
+    def conversion_rate(self, asset: str) -> int:
+        """R28: index less the haircut; 0 without an index."""
+        haircut = next(one.haircut_ppm for one in self.params.assets if one.symbol == asset)
+        return f.discounted_e8(self.index(asset), haircut)
+
+
+__all__ = ["INSURANCE_FUND", "ROUNDING", "SETTLEMENT_ASSET", "SETTLEMENT_POOL", "Ledger", "Risk"]
