@@ -14,13 +14,12 @@ answer. Must not know endpoints, blocks or keys; it only names what happened.
     │   └── UnsupportedVersion    -32015: raise the configured transaction version
     ├── WrongGenesis              the endpoint serves another chain than the configured one
     ├── BlockUnreadable           a block body we refuse to interpret; scanning halts (D5)
-    ├── EndpointsDisagree         two nodes gave different answers about finalized facts (D2, D9)
+    ├── EndpointsDisagree         two nodes gave different answers about finalized facts (D9)
+    │   └── CheckpointContradicted  a node's chain does not contain the block that we committed (D2)
     ├── TransactionFailed         landed with an error: it cost a fee and did nothing else
     ├── TransactionExpired        proven dead: new bytes may be signed (W3)
     └── OutcomeUnknown            sent, and nobody can say yet whether it landed (W3: manual review)
 """
-
-# ruff: noqa: N818 - the names state what happened, as the rest of the project speaks of it
 
 from __future__ import annotations
 
@@ -111,6 +110,10 @@ class EndpointsDisagree(ChainError):
     """Two nodes gave different answers about the same finalized fact."""
 
     retry_safe = True
+
+
+class CheckpointContradicted(EndpointsDisagree):
+    """A node gave a block that does not descend from the checkpoint."""
 
 
 class TransactionFailed(ChainError):

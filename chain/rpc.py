@@ -155,7 +155,12 @@ class RpcPool:
 
     @overload
     async def call(
-        self, method: str, params: Sequence[Any] = ..., *, endpoint: Endpoint | str | None = ...
+        self,
+        method: str,
+        params: Sequence[Any] = ...,
+        *,
+        endpoint: Endpoint | str | None = ...,
+        attempts: int | None = ...,
     ) -> Any: ...
 
     @overload
@@ -166,7 +171,19 @@ class RpcPool:
         *,
         type: type[T],
         endpoint: Endpoint | str | None = ...,
+        attempts: int | None = ...,
     ) -> T: ...
+
+    @overload
+    async def call(
+        self,
+        method: str,
+        params: Sequence[Any] = ...,
+        *,
+        type: Any,
+        endpoint: Endpoint | str | None = ...,
+        attempts: int | None = ...,
+    ) -> Any: ...
 
     async def call(
         self,
@@ -175,8 +192,11 @@ class RpcPool:
         *,
         type: Any = None,  # noqa: A002 - reads like msgspec.json.decode(..., type=...)
         endpoint: Endpoint | str | None = None,
+        attempts: int | None = None,
     ) -> Any:
         """Return the decoded result; `type` is what msgspec shall decode it into (None: plain objects).
+
+        `attempts` overrides how often a request without a usable answer is made.
 
         Raises RpcError by code (D6), TransportError when no usable answer came, OutcomeUnknown when a call
         that must not be repeated was sent without an answer. A null result passes only if `type` allows None.
@@ -197,10 +217,15 @@ class RpcPool:
                     body_excerpt=_excerpt(body),
                 ) from None
 
-        return await self._ask(method, params, endpoint, interpret)
+        return await self._ask(method, params, endpoint, attempts, interpret)
 
     async def raw(
-        self, method: str, params: Sequence[Any] = (), *, endpoint: Endpoint | str | None = None
+        self,
+        method: str,
+        params: Sequence[Any] = (),
+        *,
+        endpoint: Endpoint | str | None = None,
+        attempts: int | None = None,
     ) -> bytes:
         """Return the whole response body; errors are raised as in `call`, results are not looked at."""
 
@@ -213,7 +238,7 @@ class RpcPool:
                 raise TransportError("answer is not JSON", endpoint=state.name, body_excerpt=_excerpt(body))
             return body
 
-        return await self._ask(method, params, endpoint, interpret)
+        return await self._ask(method, params, endpoint, attempts, interpret)
 
     async def check_genesis(self, expected: str | None) -> str:
         """Ask every endpoint for its genesis hash, hold all to `expected` (or to each other), return it.
@@ -249,13 +274,15 @@ class RpcPool:
         method: str,
         params: Sequence[Any],
         endpoint: Endpoint | str | None,
+        attempts: int | None,
         interpret: Callable[[bytes, EndpointState, int], T],
     ) -> T:
         pinned = None if endpoint is None else self._state(endpoint)
         refused: set[str] = set()  # they answered; asking them again would give the same
         bans = "; ".join(state.banned for state in self.states.values() if state.banned)
         error: ChainError = TransportError("no usable endpoint" + (f" ({bans})" if bans else ""))
-        for attempt in range(self._attempts + len(self.states) - 1):
+        limit = max(1, attempts or self._attempts) + (0 if pinned else len(self.states) - 1)
+        for attempt in range(limit):
             state = pinned or self._pick(refused)
             if state is None:
                 break

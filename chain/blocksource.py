@@ -1,0 +1,224 @@
+"""Finalized blocks from nodes that may lag, lie or lose them: proof by parent link, or nothing.
+
+Owns asking for slots and blocks, walking back over a gap, and the second opinion on large credits. A block
+counts only if its parent is the checkpoint (D2); an error code, a null or a missing slot in a list never
+prove that a slot was skipped. Must not know the consumer's checkpoint store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from chain.blocks import block_params
+from chain.credits import Checkpoint, Credit, Link, ScannedBlock, link_of
+from chain.errors import (
+    BlockNotAvailable,
+    BlockUnreadable,
+    ChainError,
+    CheckpointContradicted,
+    EndpointsDisagree,
+    NodeBehind,
+    TransportError,
+    UnsupportedVersion,
+)
+from chain.limits import Endpoint
+from chain.rpc import RpcPool
+from chain.scanner import scan_block
+from chain.watchlist import Watchlist
+
+FINALIZED: Final = "finalized"
+CONFIRMED: Final = "confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Sourced:
+    """A scanned block and the endpoint that gave it."""
+
+    block: ScannedBlock
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why one endpoint did not give the next block; `is_grave` if waiting will not cure it."""
+
+    endpoint: Endpoint
+    error: ChainError
+    is_grave: bool
+
+
+class BlockSource:
+    """Reads blocks of one commitment through the pool, endpoint by endpoint."""
+
+    def __init__(
+        self,
+        pool: RpcPool,
+        watchlist: Watchlist,
+        *,
+        max_supported_transaction_version: int = 1,
+        walk_back_limit: int = 64,
+        cross_check_units: Mapping[str, int] | None = None,
+    ) -> None:
+        self.blocks_read = 0
+        self.cross_checks = 0
+        self._pool = pool
+        self._watchlist = watchlist
+        self._version = max_supported_transaction_version
+        self._walk_back_limit = walk_back_limit
+        # By default every credit gets a second opinion as soon as there is somebody to ask.
+        several = len(pool.endpoints) > 1
+        everything = {t.symbol: 1 for t in watchlist.tokens if several}
+        self._cross_check_units = everything if cross_check_units is None else dict(cross_check_units)
+        if self._cross_check_units and len(pool.endpoints) < 2:
+            raise ValueError("a cross-check needs a second endpoint")
+        unknown = sorted(set(self._cross_check_units) - {t.symbol for t in watchlist.tokens})
+        if unknown:
+            raise ValueError("cross-check of a token that is not accepted: " + ", ".join(unknown))
+
+    def endpoints(self, first: Endpoint | None = None) -> list[Endpoint]:
+        """Return the usable endpoints by health, `first` in front; raises TransportError if none is."""
+        usable = self._pool.by_health()
+        if not usable:
+            bans = "; ".join(state.banned for state in self._pool.states.values())
+            raise TransportError(f"no usable endpoint ({bans})")
+        if first is not None and first in usable:
+            usable.remove(first)
+            usable.insert(0, first)
+        return usable
+
+    async def slots(
+        self, after: int, count: int, endpoint: Endpoint, commitment: str = FINALIZED
+    ) -> list[int]:
+        """Return the slots with blocks in (after, after + count] that one endpoint knows, ascending."""
+        params = [after + 1, after + count, {"commitment": commitment}]
+        found = await self._pool.call("getBlocks", params, type=list[int], endpoint=endpoint, attempts=1)
+        return sorted({slot for slot in found if after < slot <= after + count})
+
+    async def block(self, slot: int, endpoint: Endpoint, commitment: str = FINALIZED) -> Sourced:
+        """Return the scanned block of a slot as one endpoint gives it; raises ChainError."""
+        params = block_params(slot, commitment, self._version)
+        body = await self._pool.raw("getBlock", params, endpoint=endpoint, attempts=1)
+        self.blocks_read += 1
+        return Sourced(scan_block(body, slot, self._watchlist), endpoint)
+
+    async def next_block(
+        self, checkpoint: Checkpoint, count: int, refusals: list[Refusal], ahead: int = 0
+    ) -> Sourced | None:
+        """Ask every endpoint for the child of the checkpoint; the first proof wins (D2).
+
+        What stood in the way is added to `refusals`. None with an empty list means that nobody knows a
+        later block: we are at the head. `ahead` is a slot that is known to have a block.
+        """
+        for endpoint in self.endpoints():
+            try:
+                listed = await self.slots(checkpoint.slot, count, endpoint)
+                slot = listed[0] if listed else ahead
+                if slot <= checkpoint.slot:
+                    continue
+                sourced = await self._walk_back(checkpoint, slot, endpoint)
+                return await self.second_opinion(checkpoint, sourced, refusals)
+            except ChainError as error:
+                self.refuse(endpoint, error, refusals)
+        return None
+
+    async def _walk_back(self, checkpoint: Checkpoint, slot: int, endpoint: Endpoint) -> Sourced:
+        """Follow parent links from a later block down to the child of the checkpoint."""
+        sourced = await self.block(slot, endpoint)
+        for _ in range(self._walk_back_limit):
+            link = link_of(checkpoint, sourced.block)
+            if link is Link.NEXT:
+                return sourced
+            if link is Link.CONTRADICTION:
+                raise contradiction(checkpoint, sourced)
+            # The parent was withheld from the list: the link itself says that it exists.
+            sourced = await self._from_anybody(sourced.block.parent_slot, endpoint)
+        raise EndpointsDisagree(f"no way back from {slot} to {checkpoint.slot}")
+
+    async def _from_anybody(self, slot: int, first: Endpoint) -> Sourced:
+        errors: list[str] = []
+        for endpoint in self.endpoints(first):
+            try:
+                return await self.block(slot, endpoint)
+            except ChainError as error:
+                errors.append(str(error))
+        raise TransportError(f"block {slot} exists, but nobody gives it: " + "; ".join(errors))
+
+    async def second_opinion(
+        self, checkpoint: Checkpoint, sourced: Sourced, refusals: list[Refusal]
+    ) -> Sourced:
+        """Return the block once two endpoints agree on every large credit in it (D9).
+
+        Compared are slot, blockhash, parent and the credits above the threshold, which exist only for
+        transactions that succeeded. Raises EndpointsDisagree or the error of those who did not answer.
+        """
+        if not self._large(sourced.block):
+            return sourced
+        self.cross_checks += 1
+        answers = [sourced]
+        failure: ChainError | None = None
+        for endpoint in self.endpoints():
+            if endpoint == sourced.endpoint:
+                continue
+            try:
+                other = await self.block(sourced.block.slot, endpoint)
+            except ChainError as error:
+                failure = error
+                self.refuse(endpoint, error, refusals)
+                continue
+            for earlier in answers:
+                if self._same(earlier.block, other.block):
+                    if link_of(checkpoint, earlier.block) is not Link.NEXT:
+                        break
+                    for liar in answers:
+                        if not self._same(liar.block, other.block):
+                            self.refuse(liar.endpoint, disagreement(liar, other), refusals)
+                    return earlier
+            answers.append(other)
+        if len(answers) > 1:
+            raise disagreement(answers[0], answers[1])
+        raise failure or TransportError("no second endpoint to ask")
+
+    def _large(self, block: ScannedBlock) -> frozenset[Credit]:
+        limits = self._cross_check_units
+        return frozenset(c for c in block.credits if c.symbol in limits and c.units >= limits[c.symbol])
+
+    def _same(self, one: ScannedBlock, other: ScannedBlock) -> bool:
+        return (
+            one.blockhash == other.blockhash
+            and one.parent_slot == other.parent_slot
+            and one.previous_blockhash == other.previous_blockhash
+            and self._large(one) == self._large(other)
+        )
+
+    def refuse(self, endpoint: Endpoint, error: ChainError, refusals: list[Refusal]) -> None:
+        """Note why an endpoint was of no use, and prefer the others for a while."""
+        is_grave = isinstance(error, EndpointsDisagree | BlockUnreadable | UnsupportedVersion)
+        if not isinstance(error, BlockNotAvailable | NodeBehind | UnsupportedVersion):
+            self._pool.states[endpoint.name].fell_behind()
+        refusals.append(Refusal(endpoint, error, is_grave))
+
+
+def contradiction(checkpoint: Checkpoint, sourced: Sourced) -> CheckpointContradicted:
+    """Return the error for a block that does not descend from the checkpoint."""
+    block = sourced.block
+    return CheckpointContradicted(
+        f"{sourced.endpoint.name}: block {block.slot} has parent {block.parent_slot} "
+        f"{block.previous_blockhash}, but the checkpoint is {checkpoint.slot} {checkpoint.blockhash}"
+    )
+
+
+def disagreement(one: Sourced, other: Sourced) -> EndpointsDisagree:
+    """Return the error for two endpoints that tell different things about one slot."""
+
+    def told(sourced: Sourced) -> str:
+        units = ", ".join(f"{c.units} {c.symbol}" for c in sourced.block.credits) or "no credits"
+        return f"{sourced.endpoint.name}: {sourced.block.blockhash} with {units}"
+
+    return EndpointsDisagree(f"block {one.block.slot}: {told(one)}; {told(other)}")
+
+
+def describe(refusals: Iterable[Refusal]) -> str:
+    """Return the refusals as one sentence for an alarm."""
+    return "; ".join(str(refusal.error) for refusal in refusals) or "no endpoint answered"
