@@ -115,6 +115,8 @@ def error_body(body: bytes, code: int, message: str) -> bytes:
 
 def with_wrong_id(reply: bytes) -> bytes:
     """The same answer under an id that nobody used."""
+    if not reply:
+        return reply
     decoded = msgspec.json.decode(reply)
     for item in decoded if isinstance(decoded, list) else [decoded]:
         item["id"] = f"not-{item.get('id')}"
@@ -128,7 +130,10 @@ def lying(fault: Fault, handle: Handle, custom: Callable[[Json], object] | None 
     async def answer(body: bytes) -> bytes:
         calls = calls_of(body)
         inner = _redirect(fault, body) if fault.kind.value in ("swap", "repeat") else body
-        reply = msgspec.json.decode(await handle(inner))
+        raw = await handle(inner)
+        if not raw:  # a notification has no answer to lie in
+            return raw
+        reply = msgspec.json.decode(raw)
         by_id = {_key(item.get("id")): item for item in (reply if isinstance(reply, list) else [reply])}
         for call in calls:
             item = by_id.get(_key(call.id))
@@ -367,7 +372,7 @@ def _twice(block: Json) -> None:
 
 def _forge(field: str) -> Callable[[Json], None]:
     def forge(block: Json) -> None:
-        block[field] = _FORGED_HASH if isinstance(block[field], str) else max(0, block[field] - 1)
+        block[field] = _FORGED_HASH if isinstance(block[field], str) else abs(block[field] - 1)
 
     return forge
 

@@ -29,7 +29,7 @@ NOT_TEXT = b'{"jsonrpc":"2.0","result":\xff\xfe\x00'
 
 
 async def answer(
-    request: web.Request,
+    request: web.BaseRequest,
     body: bytes,
     handle: Handle,
     taken: Sequence[tuple[Fault, Alteration | None]],
@@ -55,7 +55,7 @@ async def answer(
     return json_answer(request, reply, gzip=gzip)
 
 
-def json_answer(request: web.Request, body: bytes, *, gzip: bool) -> web.Response:
+def json_answer(request: web.BaseRequest, body: bytes, *, gzip: bool) -> web.Response:
     """A JSON answer; with `gzip` compressed if the client says it accepts that."""
     if not gzip or "gzip" not in request.headers.get("Accept-Encoding", ""):
         return web.Response(body=body, content_type=JSON_TYPE, charset="utf-8")
@@ -65,7 +65,7 @@ def json_answer(request: web.Request, body: bytes, *, gzip: bool) -> web.Respons
     return web.Response(body=packed, headers=headers, content_type=JSON_TYPE, charset="utf-8")
 
 
-def _instead(request: web.Request, fault: Fault, body: bytes) -> web.Response | None:
+def _instead(request: web.BaseRequest, fault: Fault, body: bytes) -> web.Response | None:
     """The answer of a fault that keeps the request from being executed, or None."""
     match fault.kind.value:
         case "throttle":
@@ -85,7 +85,7 @@ def _instead(request: web.Request, fault: Fault, body: bytes) -> web.Response | 
     return None
 
 
-async def _spoilt(request: web.Request, fault: Fault, reply: bytes) -> web.StreamResponse | None:
+async def _spoilt(request: web.BaseRequest, fault: Fault, reply: bytes) -> web.StreamResponse | None:
     """The answer of a fault that spoils the transport of an executed request, or None."""
     match fault.kind.value:
         case "lose_answer":
@@ -109,7 +109,7 @@ async def _spoilt(request: web.Request, fault: Fault, reply: bytes) -> web.Strea
     return None
 
 
-def _abort(request: web.Request) -> web.Response:
+def _abort(request: web.BaseRequest) -> web.Response:
     """Reset the client's connection; the response returned is written to nobody."""
     if request.transport is not None:
         request.transport.abort()

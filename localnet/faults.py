@@ -286,7 +286,7 @@ class EndpointFaults:
 
     # --- answering: see localnet.fault_http for what each fault does to an answer
 
-    async def respond(self, request: web.Request, handle: Handle) -> web.StreamResponse:
+    async def respond(self, request: web.BaseRequest, handle: Handle) -> web.StreamResponse:
         """Answer an HTTP request through the armed faults; without any, exactly what `handle` answers."""
         body = await request.read()
         self.requests += 1
