@@ -41,7 +41,7 @@ class AccountsIndex:
                 self.by_mint.setdefault(new[:32], set()).add(key)
                 self.by_token_owner.setdefault(new[32:], set()).add(key)
 
-    def keys(self) -> set[Pubkey]:
+    def all_keys(self) -> set[Pubkey]:
         """Every address that exists and was written since genesis."""
         return set().union(*self.by_program.values())
 

@@ -74,7 +74,7 @@ class TransactionRecord:
 
 @dataclass(slots=True)
 class Block:
-    """A block, or the open slot. `written`: the accounts written in it, with the state before (None: absent)."""
+    """A block, or the open slot. `written`: accounts written in it, as they were before (None: absent)."""
 
     slot: int
     parent_slot: int

@@ -33,6 +33,7 @@ Json: TypeAlias = dict[str, object]
 ReadAccount: TypeAlias = Callable[[Pubkey], Account | None]
 
 MAX_BASE58_BYTES: Final = 128
+RENT_EXEMPT_EPOCH: Final = 2**64 - 1
 
 
 def encode_account(
@@ -53,7 +54,8 @@ def encode_account(
         "executable": account.executable,
         "lamports": account.lamports,
         "owner": str(account.owner),
-        "rentEpoch": account.rent_epoch,
+        # LiteSVM leaves 0 where a validator marks rent-exempt accounts, which are all
+        "rentEpoch": account.rent_epoch or RENT_EXEMPT_EPOCH,
         "space": len(data),
     }
 
@@ -88,7 +90,8 @@ def _encode_data(
 def too_long_for_base58() -> RpcError:
     """The refusal to print more than 128 bytes in base58."""
     return invalid_request(
-        f"Encoded binary (base 58) data should be less than {MAX_BASE58_BYTES} bytes, please use Base64 encoding."
+        f"Encoded binary (base 58) data should be less than {MAX_BASE58_BYTES} bytes, "
+        "please use Base64 encoding."
     )
 
 

@@ -89,6 +89,28 @@ def _table_entries(table: Account | None, indexes: Sequence[int]) -> list[Pubkey
     return [Pubkey(data[offset : offset + 32]) for offset in offsets if offset + 32 <= len(data)]
 
 
+def lookup_error(message: AnyMessage, read: ReadAccount, slot: int) -> str | None:
+    """Why the addresses of a message's lookup tables cannot be loaded in a slot; None when they can."""
+    if not isinstance(message, MessageV0):
+        return None
+    for lookup in message.address_table_lookups:
+        table = read(lookup.account_key)
+        if table is None:
+            return "AddressLookupTableNotFound"
+        if table.owner != programs.ADDRESS_LOOKUP_TABLE:
+            return "InvalidAddressLookupTableOwner"
+        data = table.data
+        if len(data) < _TABLE_META_LENGTH or data[:4] != b"\x01\0\0\0":
+            return "InvalidAddressLookupTableData"
+        extended_slot, start_index = struct.unpack_from("<QB", data, 12)
+        length = (len(data) - _TABLE_META_LENGTH) // 32
+        # entries added in a slot can be used from the next one on
+        usable = length if slot > extended_slot else start_index
+        if any(i >= usable for i in (*bytes(lookup.writable_indexes), *bytes(lookup.readonly_indexes))):
+            return "InvalidAddressLookupTableIndex"
+    return None
+
+
 def token_balances(
     accounts: Accounts, states: Mapping[Pubkey, Account | None], read: ReadAccount
 ) -> tuple[TokenBalance, ...]:
@@ -141,6 +163,23 @@ def compute_budget(message: AnyMessage, accounts: Accounts) -> tuple[int, int]:
         elif data[:1] == b"\x03" and len(data) >= 9:
             (price,) = struct.unpack_from("<Q", data, 1)
     return min(_DEFAULT_UNITS_PER_INSTRUCTION * others if asked is None else asked, _MAX_UNITS), price
+
+
+def priority_fee_lamports(message: AnyMessage, accounts: Accounts) -> int:
+    """What a message bids beside the signature fee, in lamports: limit x price / 10^6, rounded up."""
+    if isinstance(message, MessageV1):
+        return message.config.priority_fee or 0
+    limit, price = compute_budget(message, accounts)
+    return -(-limit * price // 1_000_000)
+
+
+def precompile_signatures(message: AnyMessage, accounts: Accounts) -> int:
+    """The signatures that precompiled programs are asked to check; each is charged like a message's own."""
+    return sum(
+        instruction.data[0]
+        for instruction in message.instructions
+        if accounts.keys[instruction.program_id_index] in programs.PRECOMPILES and instruction.data
+    )
 
 
 def cost_units(message: AnyMessage, accounts: Accounts, compute_units: int, loaded_bytes: int) -> int:

@@ -1,4 +1,4 @@
-"""Prints instructions with their meaning, as `jsonParsed` does, for System, SPL Token, Token-2022, ATA and Memo.
+"""Prints instructions with their meaning, as `jsonParsed` does, for System, Token, ATA, lookup tables, Memo.
 
 Owns: the tables of those instructions. Rules: an instruction that is not in a table, or does not fit it,
 is printed partially decoded (program, accounts, data), which is a validator's fallback too. Must not

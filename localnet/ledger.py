@@ -128,9 +128,13 @@ class Ledger:
 
     def slot_at(self, commitment: str) -> int:
         """The newest slot at a commitment; at `processed` that is the open one."""
+        return self.view_block(commitment).slot
+
+    def view_block(self, commitment: str) -> Block:
+        """The newest block at a commitment; at `processed` that is the open slot."""
         if commitment == "processed":
-            return self.open.slot
-        return self.chain[self._confirmed if commitment == "confirmed" else self._root].slot
+            return self.open
+        return self.chain[self._confirmed if commitment == "confirmed" else self._root]
 
     def block(self, slot: int) -> Block | None:
         """The block of a slot on the current fork; None for the open, a skipped or an abandoned slot."""
@@ -170,10 +174,8 @@ class Ledger:
 
     def view(self, commitment: str) -> View:
         """The chain at a commitment."""
-        if commitment == "processed":
-            block, tip = self.open, self.tip
-        else:
-            block = tip = self.chain[self._confirmed if commitment == "confirmed" else self._root]
+        block = self.view_block(commitment)
+        tip = self.tip if block is self.open else block
         epoch = block.slot // SLOTS_PER_EPOCH
         return View(self, block.slot, block.height, tip.blockhash, tip.height, epoch, block.time_s)
 
@@ -258,6 +260,15 @@ class Ledger:
         self._put(key, self.svm.account(key), account)
         self.publish(events.AccountOverwritten(self.open.slot, str(key)))
 
+    def add_program(self, key: Pubkey, elf: bytes) -> None:
+        """Load an SBF program at an address, below every view."""
+        self.svm.add_program(key, elf)
+        account = self.svm.account(key)
+        self.index.update(key, None, account)
+        if account is not None and account.owner == programs.BPF_LOADER_UPGRADEABLE:
+            data_key = Pubkey(account.data[4:36])
+            self.index.update(data_key, None, self.svm.account(data_key))
+
     def _put(self, key: Pubkey, before: Account | None, after: Account | None) -> None:
         self.svm.write(key, after)
         self._note(key, before, after)
@@ -271,6 +282,40 @@ class Ledger:
         self._transactions[record.signature] = record
         for key in dict.fromkeys(record.account_keys):
             self._history.setdefault(key, []).append(record)
+
+    def become(
+        self,
+        *,
+        seed: bytes,
+        lags: tuple[int, int],
+        positions: tuple[int, int],
+        transaction_count: int,
+        chain: list[Block],
+        open_slot: Block,
+        accounts: Iterable[tuple[Pubkey, Account]],
+    ) -> None:
+        """Take over a saved state; the listeners stay and are told of the open slot."""
+        listeners = self._listeners
+        self.__init__(  # type: ignore[misc]
+            seed=seed, time_s=self.time_s, confirmed_lag=lags[0], finality_lag=lags[1]
+        )
+        self._listeners = listeners
+        for key, account in accounts:
+            self.index.update(key, self.svm.account(key), account)
+            self.svm.write(key, account)
+        if self.svm.account(self.faucet.pubkey()) is None:
+            raise ValueError("a saved ledger has its faucet")
+        self.chain, self._by_slot, self._heights = [], {}, {}
+        for block in chain:
+            self._append(block)
+        self._confirmed, self._root = positions
+        self._open(open_slot.slot)
+        self.open = open_slot
+        for block in [*chain, open_slot]:
+            for record in block.transactions:
+                self._remember(record)
+        self.transaction_count = transaction_count
+        self._announce_slot()
 
     # --- slots
 

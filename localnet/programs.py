@@ -44,6 +44,7 @@ NATIVE_MINT: Final = _key("So11111111111111111111111111111111111111112")
 NATIVE_MINT_2022: Final = _key("9pan9bMn5HatX4EJdBwg9VgCa7Uz5HL8N1m5D3NdXej9")
 
 TOKEN_PROGRAMS: Final = frozenset({TOKEN, TOKEN_2022})
+PRECOMPILES: Final = frozenset({ED25519, SECP256K1, SECP256R1})
 MEMO_PROGRAMS: Final = frozenset({MEMO, MEMO_V1})
 
 # Accounts that a message can name as writable but that the runtime never lets a transaction write.

@@ -15,12 +15,12 @@ from solders.pubkey import Pubkey
 
 from .token_state import STATES, extensions_of
 
-_UNKNOWN: Final = {"extension": "unparseableExtension"}
+_UNKNOWN: Final[dict[str, object]] = {"extension": "unparseableExtension"}
 
 
 def encode_extensions(data: bytes) -> list[dict[str, object]]:
     """The extensions of an account or mint, in the order in which they are stored."""
-    found = []
+    found: list[dict[str, object]] = []
     for kind, value in extensions_of(data):
         name, read = _KINDS.get(kind, ("", None))
         if not name:

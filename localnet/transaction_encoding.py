@@ -108,8 +108,8 @@ def _simple_meta(record: TransactionRecord) -> Json:
         "fee": record.fee_lamports,
         "preBalances": record.pre_balances,
         "postBalances": record.post_balances,
-        "preTokenBalances": [_encode_token_balance(balance) for balance in record.pre_token_balances],
-        "postTokenBalances": [_encode_token_balance(balance) for balance in record.post_token_balances],
+        "preTokenBalances": [encode_token_balance(balance) for balance in record.pre_token_balances],
+        "postTokenBalances": [encode_token_balance(balance) for balance in record.post_token_balances],
     }
 
 
@@ -143,9 +143,10 @@ def loaded_addresses(record: TransactionRecord) -> Json:
     }
 
 
-def _encode_token_balance(balance: TokenBalance) -> Json:
+def encode_token_balance(balance: TokenBalance, *, stored: bool = True) -> Json:
+    """A token balance of a transaction, from the history (`stored`) or from a simulation."""
     amount = ui_token_amount(balance.amount_units, balance.decimals)
-    if balance.amount_units == 0:
+    if stored and balance.amount_units == 0:
         # stored balances lose a zero uiAmount on their way through the validator's storage format
         amount["uiAmount"] = None
     return {
