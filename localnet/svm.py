@@ -68,7 +68,7 @@ class Svm:
         )
         self._svm.set_epoch_schedule(self.epoch_schedule)
         # LiteSVM's own faucet: this cluster has another, and the supply must be what the accounts hold
-        self.write(self._svm.airdrop_pubkey, None)
+        self.write(self._svm.airdrop_pubkey(), None)
 
     def account(self, key: Pubkey) -> Account | None:
         """Read an account; None when it does not exist."""

@@ -95,12 +95,8 @@ class Validator:
         self._ledger_path = ledger_path
         self._programs = dict(programs or {})
         self._clock = ChainClock(real_time=slot_ms is not None, genesis_s=genesis_time_s)
-        self._make_ledger = lambda: Ledger(
-            seed=hashlib.sha256(os.urandom(32) if seed is None else seed).digest(),
-            time_s=self._clock,
-            confirmed_lag=confirmed_lag,
-            finality_lag=finality_lag,
-        )
+        self._seed = hashlib.sha256(os.urandom(32) if seed is None else seed).digest()
+        self._lags = (confirmed_lag, finality_lag)
         self._ledger: Ledger | None = None
         self._node: Node | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -176,7 +172,10 @@ class Validator:
             loop.close()
 
     async def _open(self) -> None:
-        ledger = self._make_ledger()
+        confirmed_lag, finality_lag = self._lags
+        ledger = Ledger(
+            seed=self._seed, time_s=self._clock, confirmed_lag=confirmed_lag, finality_lag=finality_lag
+        )
         for key, path in self._programs.items():
             ledger.add_program(key, path.read_bytes())
         if self._ledger_path is not None and self._ledger_path.exists():
