@@ -104,12 +104,19 @@ class BlockSource:
         return Sourced(scan_block(body, slot, self._watchlist), endpoint)
 
     async def next_block(
-        self, checkpoint: Checkpoint, count: int, refusals: list[Refusal], ahead: int = 0
+        self,
+        checkpoint: Checkpoint,
+        count: int,
+        refusals: list[Refusal],
+        *,
+        ahead: int = 0,
+        disputed: bool = False,
     ) -> Sourced | None:
         """Ask every endpoint for the child of the checkpoint; the first proof wins (D2).
 
         What stood in the way is added to `refusals`. None with an empty list means that nobody knows a
-        later block: we are at the head. `ahead` is a slot that is known to have a block.
+        later block. `ahead` is a slot that is said to have a block. Once two endpoints disagree about the
+        block (`disputed`, or found out here), only the agreement of two settles it, credits or not.
         """
         for endpoint in self.endpoints():
             try:
@@ -118,9 +125,10 @@ class BlockSource:
                 if slot <= checkpoint.slot:
                     continue
                 sourced = await self._walk_back(checkpoint, slot, endpoint)
-                return await self.second_opinion(checkpoint, sourced, refusals)
+                return await self.second_opinion(checkpoint, sourced, refusals, disputed=disputed)
             except ChainError as error:
                 self.refuse(endpoint, error, refusals)
+                disputed = disputed or is_dispute(error)
         return None
 
     async def _walk_back(self, checkpoint: Checkpoint, slot: int, endpoint: Endpoint) -> Sourced:
@@ -146,14 +154,20 @@ class BlockSource:
         raise TransportError(f"block {slot} exists, but nobody gives it: " + "; ".join(errors))
 
     async def second_opinion(
-        self, checkpoint: Checkpoint, sourced: Sourced, refusals: list[Refusal]
+        self,
+        checkpoint: Checkpoint,
+        sourced: Sourced,
+        refusals: list[Refusal],
+        *,
+        disputed: bool = False,
     ) -> Sourced:
         """Return the block once two endpoints agree on every large credit in it (D9).
 
         Compared are slot, blockhash, parent and the credits above the threshold, which exist only for
-        transactions that succeeded. Raises EndpointsDisagree or the error of those who did not answer.
+        transactions that succeeded; of a disputed block all credits are compared. Raises EndpointsDisagree
+        or the error of those who did not answer.
         """
-        if not self._large(sourced.block):
+        if not disputed and not self._large(sourced.block):
             return sourced
         self.cross_checks += 1
         answers = [sourced]
@@ -168,11 +182,11 @@ class BlockSource:
                 self.refuse(endpoint, error, refusals)
                 continue
             for earlier in answers:
-                if self._same(earlier.block, other.block):
+                if self._same(earlier.block, other.block, disputed):
                     if link_of(checkpoint, earlier.block) is not Link.NEXT:
                         break
                     for liar in answers:
-                        if not self._same(liar.block, other.block):
+                        if not self._same(liar.block, other.block, disputed):
                             self.refuse(liar.endpoint, disagreement(liar, other), refusals)
                     return earlier
             answers.append(other)
@@ -184,12 +198,15 @@ class BlockSource:
         limits = self._cross_check_units
         return frozenset(c for c in block.credits if c.symbol in limits and c.units >= limits[c.symbol])
 
-    def _same(self, one: ScannedBlock, other: ScannedBlock) -> bool:
+    def _same(self, one: ScannedBlock, other: ScannedBlock, disputed: bool) -> bool:
+        compared = _all_credits if disputed else self._large
         return (
             one.blockhash == other.blockhash
             and one.parent_slot == other.parent_slot
             and one.previous_blockhash == other.previous_blockhash
-            and self._large(one) == self._large(other)
+            and (
+                set(one.credits) == set(other.credits) if disputed else self._large(one) == self._large(other)
+            )
         )
 
     def refuse(self, endpoint: Endpoint, error: ChainError, refusals: list[Refusal]) -> None:
@@ -200,12 +217,30 @@ class BlockSource:
         refusals.append(Refusal(endpoint, error, is_grave))
 
 
+def _all_credits(block: ScannedBlock) -> frozenset[Credit]:
+    return frozenset(block.credits)
+
+
+def is_dispute(error: ChainError) -> bool:
+    """Say whether two nodes told different things about the content of one block."""
+    return isinstance(error, EndpointsDisagree) and not isinstance(error, CheckpointContradicted)
+
+
 def contradiction(checkpoint: Checkpoint, sourced: Sourced) -> CheckpointContradicted:
     """Return the error for a block that does not descend from the checkpoint."""
     block = sourced.block
     return CheckpointContradicted(
         f"{sourced.endpoint.name}: block {block.slot} has parent {block.parent_slot} "
         f"{block.previous_blockhash}, but the checkpoint is {checkpoint.slot} {checkpoint.blockhash}"
+    )
+
+
+def left_out(checkpoint: Checkpoint, sourced: Sourced) -> TransportError:
+    """Return the error for a list of slots that left out the parent of the block after it."""
+    block = sourced.block
+    return TransportError(
+        f"its list after {checkpoint.slot} begins with {block.slot}, whose parent is {block.parent_slot}",
+        endpoint=sourced.endpoint.name,
     )
 
 

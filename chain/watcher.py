@@ -29,7 +29,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from chain.alarms import Alarm, AlarmKind, Alarms
-from chain.blocksource import FINALIZED, BlockSource, Refusal, Sourced, describe
+from chain.blocksource import (
+    FINALIZED,
+    BlockSource,
+    Refusal,
+    Sourced,
+    contradiction,
+    describe,
+    is_dispute,
+    left_out,
+)
 from chain.credits import Checkpoint, Credit, Link, Notice, NoticeKind, ScannedBlock, link_of
 from chain.early import EarlyNotices
 from chain.errors import (
@@ -111,6 +120,7 @@ class DepositWatcher:
         self._hint = self._wakeup.listener()
         self._early_hint = self._wakeup.listener()
         self._preferred: Endpoint | None = None
+        self._disputed: Checkpoint | None = None  # the child of this one needs two equal answers
         self._known_slot = 0
         self._caught_up_s = 0.0
         self._progress_s = 0.0
@@ -239,11 +249,17 @@ class DepositWatcher:
         refusals: list[Refusal] = []
         try:
             sourced = await task
-            if link_of(checkpoint, sourced.block) is Link.NEXT:
+            link = link_of(checkpoint, sourced.block)
+            if link is Link.NEXT:
                 return await self._source.second_opinion(checkpoint, sourced, refusals)
+            wrong = left_out if link is Link.GAP else contradiction
+            self._source.refuse(endpoint, wrong(checkpoint, sourced), refusals)
         except ChainError as error:
             self._source.refuse(endpoint, error, refusals)
-        self._report_faults(refusals, checkpoint.slot)
+            if is_dispute(error):
+                self._disputed = checkpoint
+        finally:
+            self._report_faults(refusals, checkpoint.slot)
         return None
 
     async def _listed(self, checkpoint: Checkpoint) -> tuple[list[int], Endpoint]:
@@ -279,12 +295,18 @@ class DepositWatcher:
             refusals: list[Refusal] = []
             try:
                 sourced = await self._source.next_block(
-                    checkpoint, self.options.list_slots, refusals, ahead=ahead
+                    checkpoint,
+                    self.options.list_slots,
+                    refusals,
+                    ahead=ahead,
+                    disputed=self._disputed == checkpoint,
                 )
             except ChainError as error:
                 sourced = None
                 self._complain([*refusals], checkpoint.slot, error)
             self._report_faults(refusals, checkpoint.slot)
+            if any(is_dispute(refusal.error) for refusal in refusals):
+                self._disputed = checkpoint
             if sourced is not None:
                 self._preferred = sourced.endpoint
                 return sourced
