@@ -157,7 +157,6 @@ async def _committed(blocks: list[ScannedBlock], subaccounts: int, *, one_by_one
             for block in blocks:
                 for credit in block.credits:
                     single = replace(block, credits=(credit,))
-                    )
                     await inbox.take(single)
         else:
             await asyncio.gather(*(inbox.take(block) for block in blocks))
