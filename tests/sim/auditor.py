@@ -39,7 +39,7 @@ from .gates import Gates
 from .ledger import Ledger
 
 MAY_BE_EMPTY = {"sender", "destination_fault", "reason"}
-NOT_CHECKED_AS_TEXT = {"on_debt"}
+BEYOND_ANY_FIELD = 2**128
 
 
 class AuditFailed(AssertionError):
@@ -124,13 +124,13 @@ class Auditor:
             elif isinstance(value, str):
                 if not _is_plain_text(value, may_be_empty=one.name in MAY_BE_EMPTY):
                     return True
-            elif isinstance(value, tuple) and not _is_plain_tuple(value):
+            elif (isinstance(value, tuple) and not _is_plain_tuple(value)) or (
+                isinstance(value, int) and abs(value) >= BEYOND_ANY_FIELD
+            ):
                 return True
         if isinstance(command, c.OpenSubaccount | c.SetOnDebt) and command.on_debt not in ("apply", "hold"):
             return True
-        fee = getattr(command, "network_fee_units", 0)
-        slot = getattr(command, "slot", 0)
-        if not 0 <= fee <= MAX_UNITS or not 0 <= slot <= MAX_TIME_NS:
+        if getattr(command, "network_fee_units", 0) < 0 or getattr(command, "slot", 0) < 0:
             return True
         if isinstance(command, c.AttestReserves):
             return any(not units >= 0 for _, units in command.holdings)
@@ -278,7 +278,9 @@ class Auditor:
         if command.destination_fault:
             yield R.DESTINATION_INVALID
         yield from self._cash_out(command.subaccount, command.asset, command.units)
-        yield from self.gates.reserves_faults(command.asset)
+        # Who is queued is asked about reserves when he leaves the queue (R33a), not when he enters it.
+        if not self.gates.queue_for(command.asset, command.units)[0]:
+            yield from self.gates.reserves_faults(command.asset)
 
     def _cash_out(self, name: str, asset: str, units: int) -> Iterator[R]:
         """R30, the part about the subaccount's own condition."""
@@ -374,6 +376,7 @@ class Auditor:
         self.ledger.index_time_ns.update({asset: command.time_ns for asset, _ in command.index_prices})
         self.ledger.mark_time_ns.update({market: command.time_ns for market, _ in command.mark_prices})
         settling.close_endangered(self.ledger)
+        self._release_held()
 
     @post.register
     def _(self, command: c.Tick) -> None:
@@ -414,6 +417,7 @@ class Auditor:
         self._apply_deposit(
             command.id, command.subaccount, command.asset, command.units, command.sender, was_held=False
         )
+        self._release_held()
 
     @post.register
     def _(self, command: c.AcceptHeldDeposit) -> None:
@@ -421,6 +425,7 @@ class Auditor:
         self._apply_deposit(
             command.deposit_id, held.subaccount, held.asset, held.units, held.sender, was_held=True
         )
+        self._release_held()
 
     def _asked_of(self, name: str, asset: str) -> int:
         """R28: outstanding negative equity; of the fund, in dollars, what it owes the pool for assets."""
@@ -565,6 +570,10 @@ def _is_plain_text(text: str, *, may_be_empty: bool = False) -> bool:
 
 def _is_plain_tuple(values: tuple[object, ...]) -> bool:
     """Good names, none of them twice."""
+    numbers = [one[1] for one in values if isinstance(one, tuple)]
+    if any(abs(one) >= BEYOND_ANY_FIELD for one in numbers):
+        return False
     names = [one[0] if isinstance(one, tuple) else one for one in values]
     twice = len(set(names)) != len(names)
-    return not twice and all(isinstance(one, str) and _is_plain_text(one) for one in names)
+    pairs = any(isinstance(one, tuple) for one in values)
+    return not (twice and pairs) and all(isinstance(one, str) and _is_plain_text(one) for one in names)

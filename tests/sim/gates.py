@@ -44,8 +44,8 @@ class Gates:
             owed = self.owed_to_customers(asset.symbol)
             self.surplus[asset.symbol] = holdings.get(asset.symbol, 0) - owed
         self.attested_slot, self.attested_ns = command.slot, command.time_ns
-        listed = tuple((asset, self.surplus[asset]) for asset, _ in command.holdings)
-        self.ledger.emit(e.ReservesAttested(command.slot, command.holdings, listed))
+        surplus = tuple((asset.symbol, self.surplus[asset.symbol]) for asset in self.ledger.params.assets)
+        self.ledger.emit(e.ReservesAttested(command.slot, command.holdings, surplus))
 
     def reserves_faults(self, asset: str) -> Iterator[R]:
         """R33a: an attestation that is young enough and shows no lack."""
@@ -58,8 +58,8 @@ class Gates:
     # -- levels
 
     def level(self, asset: str) -> int:
-        """R32: the pool of an asset: what is owed to customers."""
-        return self.owed_to_customers(asset)
+        """R32: the pool of an asset: all cash, the operator's too; nothing that is pending or held."""
+        return sum(units for (_, held), units in self.ledger.books.cash.items() if held == asset)
 
     def sample(self) -> None:
         """R32: note every asset's level at a tick."""
@@ -79,10 +79,11 @@ class Gates:
 
     # -- queues
 
-    def queue_for(self, asset: str, units: int) -> tuple[str, int]:
+    def queue_for(self, asset: str, units: int, *, queued: bool = False) -> tuple[str, int]:
         """R31, R32: which gate holds a withdrawal and until when at most; the later end counts."""
         params = self.ledger.params
-        pool = self.level(asset)
+        # A queued withdrawal has left the cash already; its own units count as still there.
+        pool = self.level(asset) + (units if queued else 0)
         if units < Fraction(pool * params.small_withdrawal_ppm, f.PPM):
             return "", 0
         ends: list[tuple[int, str]] = []
@@ -105,12 +106,12 @@ class Gates:
                 del self.waiting[withdrawal_id]
                 continue
             if self.ledger.outstanding(payout.subaccount):
-                self.ledger.turn_back(withdrawal_id)
+                self.ledger.turn_back(withdrawal_id, "outstanding_negative_equity")
                 del self.waiting[withdrawal_id]
                 continue
             if list(self.reserves_faults(payout.asset)):
                 continue
-            if self.ledger.now_ns < until_ns and self.queue_for(payout.asset, payout.units)[0]:
+            if self.ledger.now_ns < until_ns and self.queue_for(payout.asset, payout.units, queued=True)[0]:
                 continue
             self.ledger.emit(
                 e.WithdrawalReserved(

@@ -88,7 +88,7 @@ class Ledger:
         self, name: str, *, less: tuple[str, int] = ("", 0), trade: tuple[str, int, int] = ("", 0, 0)
     ) -> Risk:
         """R17, R18; `less` takes units of an asset away first, `trade` adds (base, quote) first."""
-        full = weighted = pnl = profit = exposure_sum = initial = maintenance = 0
+        full = weighted = pnl = exposure_sum = initial = maintenance = 0
         has_positions = False
         for asset in self.params.assets:
             units = self.books.cash[name, asset.symbol] - (less[1] if less[0] == asset.symbol else 0)
@@ -102,7 +102,6 @@ class Ledger:
                 base, quote = base + trade[1], quote + trade[2]
             gain = self.position_value(market.symbol, base) + quote
             pnl += gain
-            profit += max(0, gain)
             if base:
                 has_positions = True
                 mark = self.books.mark_prices[market.symbol]
@@ -114,7 +113,8 @@ class Ledger:
         return Risk(
             net_equity=weighted + pnl + unsettled,
             account_value=full + pnl + unsettled,
-            withdrawal_equity=weighted + pnl - profit + min(0, unsettled),
+            # Profit that is not cash yet does not count; losses do, realized or not.
+            withdrawal_equity=weighted + min(0, pnl + unsettled),
             exposure=exposure_sum,
             initial=initial,
             maintenance=maintenance,
@@ -145,11 +145,13 @@ class Ledger:
         """R27: outstanding debts in the order in which they arose."""
         return list(self.debt_since_ns)
 
-    def turn_back(self, withdrawal_id: str) -> None:
+    def turn_back(self, withdrawal_id: str, reason: str) -> None:
         """Return a queued withdrawal to its cash; it was never ordered, so the chain cost nothing."""
         payout = self.books.payouts[withdrawal_id]
         self.emit(
-            e.WithdrawalReturned(withdrawal_id, payout.subaccount, payout.asset, payout.units, "", "", 0, 0)
+            e.WithdrawalReturned(
+                withdrawal_id, payout.subaccount, payout.asset, payout.units, reason, "", 0, 0
+            )
         )
 
     def total_outstanding(self) -> int:

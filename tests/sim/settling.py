@@ -31,13 +31,14 @@ def realize_rounding(ledger: Ledger) -> None:
 
 
 def collect(ledger: Ledger, name: str) -> None:
-    """R26: a realized loss is paid from USDC cash, then queued withdrawals, then assets in their order."""
+    """R26: a realized loss is paid from USDC cash, then queued withdrawals, then assets, cheapest first."""
     _collect_dollars(ledger, name)
     if ledger.books.unsettled[name] >= 0:
         return
     cancel_queued(ledger, name)
     _collect_dollars(ledger, name)
-    for asset in ledger.params.assets:
+    # The smallest haircut first: what costs the customer least; ties in the order of the parameters.
+    for asset in sorted(ledger.params.assets, key=lambda one: one.haircut_ppm):
         debt = -ledger.books.unsettled[name]
         if debt <= 0 or asset.symbol == SETTLEMENT_ASSET:
             continue
@@ -62,14 +63,15 @@ def cancel_queued(ledger: Ledger, name: str) -> None:
     """R26: what is only queued was never ordered, so it is still there to pay a loss."""
     for withdrawal_id, payout in list(ledger.books.payouts.items()):
         if payout.status == "queued" and payout.subaccount == name:
-            ledger.turn_back(withdrawal_id)
+            ledger.turn_back(withdrawal_id, "needed_for_losses")
 
 
 def close_endangered(ledger: Ledger) -> bool:
     """R20: whoever is endangered is closed at mark, in canonical order; True if there was anybody."""
     closed = False
     for name in ledger.customers():
-        if ledger.is_endangered(name):
+        # Of the bankrupt nothing is left to close; the next tick collects what came in since.
+        if name not in ledger.debt_since_ns and ledger.is_endangered(name):
             closed |= _close(ledger, name)
     return closed
 
@@ -80,9 +82,10 @@ def _close(ledger: Ledger, name: str) -> bool:
     held = [market.symbol for market in ledger.params.markets if ledger.books.base[name, market.symbol]]
     held.sort(key=lambda market: -ledger.maintenance_of(name, market))
     for market in held:
-        _close_market(ledger, name, market)
+        # Asked before each market: a queued withdrawal that came back may have been enough.
         if _recovered(ledger, name):
             break
+        _close_market(ledger, name, market)
     realize(ledger, name)
     collect(ledger, name)
     declare_bankrupt(ledger, name)
@@ -103,7 +106,7 @@ def _close_market(ledger: Ledger, name: str, market: str) -> None:
     opposite.sort(key=lambda other: Fraction(risks[other].net_equity, max(1, risks[other].exposure)))
     for other in opposite:
         left = ledger.books.base[name, market]
-        if left == 0 or _recovered(ledger, name):
+        if left == 0:
             return
         size = min(abs(left), abs(ledger.books.base[other, market]))
         _trade_at_mark(ledger, name, other, market, -size if left > 0 else size)
@@ -111,6 +114,9 @@ def _close_market(ledger: Ledger, name: str, market: str) -> None:
 
 def _trade_at_mark(ledger: Ledger, name: str, other: str, market: str, base: int) -> None:
     """Move base; what a side's base at mark is worth less becomes its quote: no profit is made."""
+    # Both sides are realized first, so that each quote is minus the value of its base at mark.
+    realize(ledger, name)
+    realize(ledger, other)
     sides = []
     for one, change in ((name, base), (other, -base)):
         before = ledger.books.base[one, market]
@@ -133,7 +139,7 @@ def declare_bankrupt(ledger: Ledger, name: str) -> None:
         # Dust that is worth less than a micro-dollar at the conversion rate is nothing.
         if held and (rate == 0 or f.value(held, rate, asset.decimals) >= 1):
             return
-    ledger.emit(e.SubaccountBankrupt(name, ledger.outstanding(name)))
+    ledger.emit(e.SubaccountBankrupt(name, -books.unsettled[name]))
 
 
 def cover(ledger: Ledger) -> None:
