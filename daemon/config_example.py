@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-EXAMPLE: Final = r"""\ # makewhole.toml: everything `makewhole run` needs to know. `makewhole config
-check` names every fault at once. # Relative paths count from this file's folder. A key that is commented
-out stands at its default.
+EXAMPLE: Final = """\
+# makewhole.toml: all that `makewhole run` needs to know. `makewhole config check` names every fault at once.
+# Relative paths count from this file's folder. A key that is commented out stands at its default.
 
 data_directory = "makewhole-data"    # database, lock and control socket
 
@@ -37,14 +37,14 @@ seed_file = "seed.hex"               # 64 bytes as 128 hexadecimal digits, chmod
 # address_file = "addresses.json"    # {{"fees": "...", "insurance_fund": "...", "7/0": "..."}}
 
 # What is accepted. A token is known by mint and program, never by its symbol.
-# USDC and SOL are needed; USDC, SOL and BTC have default parameters, any other asset names all of its own.
+# USDC and SOL are needed; USDC, SOL and BTC have default parameters, another asset names all of its own.
 [assets.USDC]
 mint = "{usdc_mint}"
 token_program = "spl-token"          # or "token-2022"
 decimals = 6
 # minimum_deposit_units = 100000     # less is dust: written down, not credited
 # minimum_withdrawal_units = 1000000
-# cross_check_units = 100000000000   # more is looked up on a second endpoint before it counts
+# cross_check_units = 100000000000   # more is looked up on a second endpoint; without it every deposit is
 
 [assets.SOL]
 token_program = "native"
@@ -79,13 +79,15 @@ decimals = 9
 # attestation_max_age_ns = 60000000000
 # remembered_commands = 1000
 
-# [daemon] # clock = "system"                   # "manual": time moves only by the control API, for tests
-# start_slot = 0                     # where a new data directory starts to scan; default: the newest
-final slot # poll_interval_s = 0.25             # between two looks for a new block when no hint comes
-# attest_interval_s = 15.0           # between two looks at the on-chain holdings #
-snapshot_every = 100000            # journal entries between two snapshots # batch_limit = 1000
-# commands that share one transaction at most # price_file = "prices.json"         # {{"index": {{"SOL":
-"150.25"}}, "mark": {{"SOL-PERP": "150.3"}}}} # price_interval_s = 1.0
+# [daemon]
+# clock = "system"                   # "manual": time moves only by the control API, for tests
+# start_slot = 0                     # where a new data directory starts; default: the newest final slot
+# poll_interval_s = 0.25             # between two looks for a new block when no hint comes
+# attest_interval_s = 15.0           # between two looks at the on-chain holdings
+# snapshot_every = 100000            # journal entries between two snapshots
+# batch_limit = 1000                 # commands that share one transaction at most
+# price_file = "prices.json"         # {{"index": {{"SOL": "150.25"}}, "mark": {{"SOL-PERP": "150.3"}}}}
+# price_interval_s = 1.0
 
 # [payer]
 # enabled = true                     # false: withdrawals are accepted and wait

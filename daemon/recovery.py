@@ -16,13 +16,14 @@ from typing import Final
 from daemon.errors import ConfigError, StoreCorrupt, WrongCluster
 from daemon.store.database import Database
 from daemon.store.rows import Batch
-from engine.journal import ENGINE_VERSION, GENESIS_HASH, Entry, JournalCorrupt, replay
+from engine.journal import ENGINE_VERSION, GENESIS_HASH, Entry, JournalCorrupt, chain_hash, replay
 from engine.params import Params, params_from_json, params_to_json
 from engine.state import State, load_state, new_state, state_hash
 
 META_PARAMS: Final = "params"
 META_ENGINE_VERSION: Final = "engine_version"
 META_CLUSTER: Final = "genesis_hash_of_the_cluster"
+LINKS_CHECKED: Final = 1000
 META_SIGNER: Final = "hot_wallet_address"
 
 
@@ -87,7 +88,7 @@ def recover(
     on_entry: Callable[[int], None] | None = None,
 ) -> Recovered:
     """Return the state after the last journal entry; raises `StoreCorrupt` saying where it breaks."""
-    state, start, chain_hash = new_state(params), 0, GENESIS_HASH(params)
+    state, start, link = new_state(params), 0, GENESIS_HASH(params)
     snapshot = None if from_genesis else database.snapshot()
     if snapshot is not None:
         expected = database.journal_hash(snapshot.sequence)
@@ -96,17 +97,37 @@ def recover(
             sound = state_hash(state) == snapshot.state_hash
         except (ValueError, KeyError, TypeError):
             sound = False
+        if expected is None:
+            missing = JournalCorrupt(
+                database.last_sequence() + 1, f"missing, though a snapshot is at {snapshot.sequence}"
+            )
+            raise StoreCorrupt(where_it_breaks(database, missing))
         if not sound or expected != snapshot.hash:
             raise StoreCorrupt(
                 f"{database.path}: the snapshot at sequence {snapshot.sequence} is damaged. Start with "
                 f"`makewhole run --from-genesis`, which replays the whole journal instead of using it."
             )
-        start, chain_hash = snapshot.sequence, snapshot.hash
+        start, link = snapshot.sequence, snapshot.hash
+        _check_links(database, max(1, start - LINKS_CHECKED + 1), start)
     try:
-        chain_hash = replay(state, entries(database, start + 1, on_entry), chain_hash)
+        link = replay(state, entries(database, start + 1, on_entry), link)
     except JournalCorrupt as error:
         raise StoreCorrupt(where_it_breaks(database, error)) from error
-    return Recovered(state, state.sequence, chain_hash, state.sequence - start)
+    return Recovered(state, state.sequence, link, state.sequence - start)
+
+
+def _check_links(database: Database, first: int, last: int) -> None:
+    """Hash the newest entries that a snapshot makes unnecessary to replay: a damaged tail is not built upon."""
+    previous = database.journal_hash(first - 1)
+    expected = first
+    for row in database.journal(first, last):
+        if row.sequence != expected:
+            raise StoreCorrupt(where_it_breaks(database, JournalCorrupt(expected, "missing")))
+        if previous is not None and row.hash != chain_hash(previous, row.sequence, row.command, row.outcome):
+            raise StoreCorrupt(
+                where_it_breaks(database, JournalCorrupt(row.sequence, "the hash does not match"))
+            )
+        previous, expected = row.hash, expected + 1
 
 
 def entries(database: Database, first: int, on_entry: Callable[[int], None] | None = None) -> Iterator[Entry]:

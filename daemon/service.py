@@ -320,7 +320,7 @@ async def _check_genesis(pool: RpcPool, expected: str) -> None:
         await pool.check_genesis(expected)
     except WrongGenesis as error:
         raise WrongCluster(
-            f"{error}. Nothing was scanned or sent. Put the right genesis_hash or the right url into [cluster]."
+            f"{error}. Nothing was scanned or sent. Put the right genesis_hash or url into [cluster]."
         ) from error
     except ChainError as error:
         names = ", ".join(endpoint.name for endpoint in pool.endpoints)
