@@ -38,7 +38,7 @@ from . import settling
 from .gates import Gates
 from .ledger import Ledger
 
-MAY_BE_EMPTY = {"sender", "destination_fault", "reason"}
+MAY_BE_EMPTY = {"sender", "destination_fault"}
 BEYOND_ANY_FIELD = 2**128
 
 
@@ -53,7 +53,7 @@ class Auditor:
     params: Params
     ledger: Ledger = field(init=False)
     gates: Gates = field(init=False)
-    answers: dict[str, tuple[c.Command, Outcome]] = field(default_factory=dict)
+    answers: dict[tuple[bool, str], tuple[c.Command, Outcome]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.params)
@@ -75,11 +75,11 @@ class Auditor:
             self.post(command)
             self._compare_events(command, outcome)
         if not (isinstance(command, c.Deposit) and isinstance(outcome, Rejected)):
-            self.answers[command.id] = (command, outcome)
+            self.answers[_namespace(command)] = (command, outcome)
 
     def _without_trace(self, command: c.Command, outcome: Outcome) -> bool:
         """R4: malformed, id reused, time going back, the same id again: all unrecorded."""
-        known = self.answers.get(command.id)
+        known = self.answers.get(_namespace(command))
         expected: Outcome | R | None = None
         if self.is_malformed(command):
             expected = R.MALFORMED_COMMAND
@@ -552,6 +552,11 @@ class Auditor:
     def _(self, command: c.AttestReserves) -> None:
         self.gates.attest(command)
         self.gates.release_queued()
+
+
+def _namespace(command: c.Command) -> tuple[bool, str]:
+    """R4: deposits are named by the chain, everything else by whoever asks; the two cannot collide."""
+    return isinstance(command, c.Deposit), command.id
 
 
 def _amount(units: int) -> Iterator[R]:

@@ -37,7 +37,7 @@ STRANGE_SUBACCOUNTS = (
     "\ud800",
     "x" * 300,
 )
-STRANGE_TEXTS = ("", "two words", "\n", "\x00", "é", "\ud800", "y" * 257)
+STRANGE_TEXTS = ("", "two  words", "\n", "\x00", "é", "\ud800", "y" * 257)
 STRANGE_SYMBOLS = ("", "usdc", "DOGE", "SOL-PERP", "SOL ", "\udfff")
 STRANGE_INTEGERS = (0, 1, -1, 2**63 - 1, 2**63, MAX_UNITS, MAX_UNITS + 1, -(2**64), 10**40, -(10**40))
 WALLETS = ("wallet-a", "wallet-b", "wallet-c")
@@ -325,6 +325,9 @@ class Generator:
             past = self.now_ns - self.chooser.integer(1, 10**10)
             return replace(command, time_ns=self.chooser.pick((past, 0, -1, MAX_TIME_NS + 1, -(10**30))))
         strange: Any = {name: self._strange_value(name, getattr(command, name))}
+        if strange == {"id": "two  words"}:
+            # Unusual but good; made unique, or it would only ever be an id reused.
+            strange = {"id": f"two  words {self.sequence}"}
         return replace(command, **strange)
 
     def _strange_value(self, name: str, value: object) -> object:
