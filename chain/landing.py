@@ -30,7 +30,7 @@ class _Meta(msgspec.Struct, rename="camel"):
     fee: int
     pre_balances: list[int]
     post_balances: list[int]
-    err: msgspec.Raw | None = None
+    err: msgspec.Raw = msgspec.Raw(b"null")  # not `| None`: msgspec reads that as null only
     pre_token_balances: list[_TokenBalance] | None = None
     post_token_balances: list[_TokenBalance] | None = None
 
@@ -53,8 +53,8 @@ class Landing(msgspec.Struct, frozen=True):
 
     @property
     def error(self) -> str:
-        err = self.meta.err
-        return "" if err is None or bytes(err) == b"null" else bytes(err).decode()
+        err = bytes(self.meta.err)
+        return "" if err == b"null" else err.decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +67,9 @@ class LandingCost:
 
 async def read_landing(pool: RpcPool, signature: str) -> Landing | None:
     """Return the finalized transaction, or None if the endpoint has not got it yet. Raises ChainError."""
-    return await pool.call(
-        "getTransaction",
-        [
-            signature,
-            {"encoding": "json", "commitment": "finalized", "maxSupportedTransactionVersion": 0},
-        ],
-        type=Landing | None,  # type: ignore[arg-type] # a union is a type to msgspec, not to mypy
-    )
+    options = {"encoding": "json", "commitment": "finalized", "maxSupportedTransactionVersion": 0}
+    landing: Landing | None = await pool.call("getTransaction", [signature, options], type=Landing | None)
+    return landing
 
 
 def cost_of_landing(landing: Landing, request: PayoutRequest, source: str, source_token: str) -> LandingCost:

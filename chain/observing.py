@@ -33,7 +33,7 @@ class _Context(msgspec.Struct):
 
 class _Status(msgspec.Struct, rename="camel"):
     slot: int
-    err: msgspec.Raw | None = None
+    err: msgspec.Raw = msgspec.Raw(b"null")  # not `| None`: msgspec reads that as null only
     confirmation_status: str | None = None
 
 
@@ -118,7 +118,7 @@ async def _complete_proofs(
 def _seen(signature: str, status: _Status | None) -> SignatureSeen:
     if status is None:
         return SignatureSeen(signature, Seen.UNKNOWN)
-    error = "" if status.err is None or bytes(status.err) == b"null" else bytes(status.err).decode()
+    error = "" if bytes(status.err) == b"null" else bytes(status.err).decode()
     # Nodes older than the field answer null for what is rooted; no such node is left, and calling it
     # processed is the careful reading.
     try:

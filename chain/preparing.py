@@ -107,7 +107,7 @@ class _Latest(msgspec.Struct):
 
 
 class _SimulationValue(msgspec.Struct, rename="camel"):
-    err: msgspec.Raw | None = None
+    err: msgspec.Raw = msgspec.Raw(b"null")  # not `| None`: msgspec reads that as null only
     logs: list[str] | None = None
     units_consumed: int | None = None
 
@@ -218,7 +218,7 @@ async def _simulate(pool: RpcPool, message: Message) -> int:
         "replaceRecentBlockhash": True,
     }
     value = (await pool.call("simulateTransaction", [encoded, options], type=_Simulation)).value
-    if value.err is not None and bytes(value.err) != b"null":
+    if bytes(value.err) != b"null":
         raise SimulationFailed(bytes(value.err).decode(), tuple(value.logs or ()))
     return value.units_consumed or 0
 
