@@ -204,9 +204,7 @@ class BlockSource:
             one.blockhash == other.blockhash
             and one.parent_slot == other.parent_slot
             and one.previous_blockhash == other.previous_blockhash
-            and (
-                set(one.credits) == set(other.credits) if disputed else self._large(one) == self._large(other)
-            )
+            and compared(one) == compared(other)
         )
 
     def refuse(self, endpoint: Endpoint, error: ChainError, refusals: list[Refusal]) -> None:

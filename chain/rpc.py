@@ -351,13 +351,13 @@ class RpcPool:
                 size = 0
                 async for chunk in response.content.iter_any():
                     size += len(chunk)
+                    state.bytes_received += len(chunk)
                     if size > self._max_body_bytes:
                         raise TransportError(
                             f"answer is larger than {self._max_body_bytes} bytes", endpoint=state.name
                         )
                     chunks.append(chunk)
                 body = b"".join(chunks)
-                state.bytes_received += size
                 # Some nodes send a JSON-RPC error with a 4xx or 5xx status: the object says more.
                 if response.status != 200 and not body.lstrip().startswith(b'{"'):
                     raise TransportError(
