@@ -1,0 +1,284 @@
+"""R20, R26, R27: closing, realizing, collecting, paying claims, covering and writing off debts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from engine import commands as cm
+from engine.apply import Accepted
+from engine.events import (
+    ClaimPaid,
+    CollateralConverted,
+    DebtCovered,
+    DebtEnded,
+    LossCollected,
+    LossSocialized,
+    PnlSettled,
+    PositionClosed,
+    SubaccountBankrupt,
+    WithdrawalReturned,
+)
+from engine.invariants import check_after_tick
+from engine.params import default_params
+from tests.engine.conftest import SECOND, SOL, USDC, Exchange
+
+DAY = 86_400
+
+
+def kinds(events: tuple[object, ...]) -> list[type]:
+    return [type(event) for event in events]
+
+
+def test_r26_a_healthy_tick_moves_profit_in_cash(exchange: Exchange) -> None:
+    exchange.deposit("1/0", 1_000 * USDC)
+    exchange.deposit("2/0", 1_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
+    exchange.prices(155)
+    events = exchange.tick()
+    assert kinds(events) == [PnlSettled, PnlSettled, LossCollected, ClaimPaid]
+    assert (exchange.cash("1/0"), exchange.cash("2/0")) == (1_050 * USDC, 950 * USDC)
+    assert exchange.state.unsettled_holders == {}
+    assert exchange.state.next_settlement_ns() == exchange.now_ns + 10 * SECOND
+    assert exchange.tick() == ()
+
+
+def test_r26_rounding_is_zero_sum_to_the_unit(exchange: Exchange) -> None:
+    """I3, I4, I9: marks that divide badly, many small holders; nothing is lost, `rounding` gives all back
+    at the end.
+    """
+    names = [f"{n}/0" for n in range(10, 17)]
+    exchange.open(*names)
+    for name in (*names, "1/0"):
+        exchange.deposit(name, 100 * USDC)
+    for name in names:
+        assert isinstance(exchange.trade(name, "1/0", 333_333_337, 150), Accepted)
+    for mark in (15_000_000_001, 14_999_999_993, 15_123_456_789):
+        exchange.must(cm.UpdatePrices, (), (("SOL-PERP", mark),))
+        exchange.tick()
+        rounding = exchange.state.subaccounts["rounding"]
+        # One usd6 per open position and one per trade.
+        assert 0 <= rounding.cash.get("USDC", 0) <= 8 + 7
+    for name in names:
+        consents = (name, "1/0")
+        exchange.must(cm.BlockTrade, "SOL-PERP", "1/0", name, 333_333_337, 15_123_456_789, consents)
+    exchange.tick()
+    assert exchange.state.totals.quote_usd6["SOL-PERP"] == 0
+    everyone = [*names, "1/0", "rounding", "settlement_pool"]
+    assert sum(exchange.cash(name) for name in everyone) == 800 * USDC
+    # What is left in `rounding` are the residues of the fourteen trades, at most one usd6 each.
+    assert 0 <= exchange.cash("rounding") <= 14
+
+
+def test_r26_losses_convert_collateral_cheapest_haircut_first(exchange: Exchange) -> None:
+    """R26: after USDC, BTC (3% haircut) goes before SOL (5%); the fund pays what it has and owes the rest."""
+    exchange.deposit("1/0", 10**6, "BTC")  # 0.01 BTC = $600
+    exchange.deposit("1/0", 4 * SOL, "SOL")  # $600
+    exchange.deposit("1/0", 50 * USDC)
+    exchange.deposit("2/0", 1_000 * USDC)
+    exchange.deposit("insurance_fund", 100 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
+    exchange.prices(170, mark_usd=80)
+    # 1/0 lost $700: 50 in cash, BTC worth 582 after haircut, then 68 / (170 x 0.95 = 161.5) SOL, rounded up.
+    converted = [event for event in exchange.tick() if isinstance(event, CollateralConverted)]
+    assert [(event.asset, event.usd6, event.units) for event in converted] == [
+        ("BTC", 582 * USDC, 10**6),
+        ("SOL", 68 * USDC, 421_052_632),
+    ]
+    assert [event.rate_e8 for event in converted] == [58_200 * 10**8, 16_150_000_000]
+    assert sum(event.fund_paid_usd6 for event in converted) == 100 * USDC
+    assert exchange.unsettled("insurance_fund") == -550 * USDC
+    assert (exchange.cash("insurance_fund", "BTC"), exchange.cash("insurance_fund", "SOL")) == (
+        10**6,
+        421_052_632,
+    )
+    # The winner has 150 of 700 so far; fund income pays the fund's own debt first.
+    assert (exchange.cash("2/0"), exchange.unsettled("2/0")) == (1_150 * USDC, 550 * USDC)
+    applied = exchange.deposit("insurance_fund", 600 * USDC)
+    assert (applied.applied_usd6, applied.credited_units) == (550 * USDC, 50 * USDC)
+    exchange.tick()
+    assert (exchange.cash("2/0"), exchange.unsettled("2/0")) == (1_700 * USDC, 0)
+
+
+def test_r20_closing_takes_the_lowest_margin_fraction_first(exchange: Exchange) -> None:
+    exchange.open("3/0", "4/0")
+    exchange.deposit("1/0", 40 * USDC)
+    exchange.deposit("2/0", 900 * USDC)
+    exchange.deposit("3/0", 500 * USDC)
+    exchange.deposit("4/0", 500 * USDC)
+    for seller, size in (("2/0", 4), ("4/0", 3), ("3/0", 3)):
+        assert isinstance(exchange.trade("1/0", seller, size * SOL, 150), Accepted)
+    events = exchange.prices(147)
+    closed = [event for event in events if isinstance(event, PositionClosed)]
+    # 3/0 and 4/0 tie exactly (same size, same equity): canonical order; 2/0 has the highest fraction.
+    assert [(event.counterparty, event.base_units) for event in closed] == [
+        ("3/0", -3 * SOL),
+        ("4/0", -3 * SOL),
+        ("2/0", -4 * SOL),
+    ]
+    assert exchange.base("1/0") == exchange.base("2/0") == exchange.base("3/0") == 0
+    assert exchange.cash("1/0") == 10 * USDC  # what was left is the customer's: no fee
+    assert not any(isinstance(event, SubaccountBankrupt) for event in events)
+
+
+def test_r20_closing_stops_when_recovered(exchange: Exchange) -> None:
+    """R20: the market that needs most goes first; the other one stays when equity then is 105% of
+    maintenance.
+    """
+    exchange.deposit("1/0", 100 * USDC)
+    exchange.deposit("2/0", 10_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 20 * SOL, 150), Accepted)
+    assert isinstance(exchange.trade("1/0", "2/0", 10**6, 60_000, "BTC-PERP"), Accepted)
+    # Loss of 60: equity 40 <= maintenance 20 x 147 x 1.35% + 600 x 0.667% = 39.69 + 4.00
+    closed = [event for event in exchange.prices(147) if isinstance(event, PositionClosed)]
+    assert [event.market for event in closed] == ["SOL-PERP"]
+    assert (exchange.base("1/0"), exchange.base("1/0", "BTC-PERP")) == (0, 10**6)
+
+
+def test_r20_r27_bankruptcy_at_once_on_the_mark_that_causes_it(exchange: Exchange) -> None:
+    exchange.deposit("1/0", 1_000 * USDC)
+    exchange.deposit("2/0", 1_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 100 * SOL, 150), Accepted)
+    events = exchange.prices(130)
+    assert kinds(events[1:]) == [PnlSettled, PnlSettled, PositionClosed, LossCollected, SubaccountBankrupt]
+    assert events[-1].outstanding_usd6 == 1_000 * USDC
+    assert list(exchange.state.debts) == ["1/0"]
+
+
+def test_r20_an_account_without_positions_below_zero_is_not_missed(exchange: Exchange) -> None:
+    """R20: all collateral is SOL, the loss is realized but not collected, and SOL's index falls before the
+    tick.
+    """
+    exchange.deposit("1/0", 4 * SOL, "SOL")  # $600
+    exchange.deposit("2/0", 10_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
+    exchange.must(
+        cm.UpdatePrices, (), (("SOL-PERP", 110 * 10**8),)
+    )  # loss of 400, weighted equity 538.9 - 400
+    assert exchange.base("1/0") == 10 * SOL
+    assert isinstance(exchange.trade("2/0", "1/0", 10 * SOL, 110), Accepted)
+    assert exchange.base("1/0") == 0
+    events = exchange.must(cm.UpdatePrices, (("SOL", 90 * 10**8),), ())
+    # 4 SOL at 90 x 0.95 pay 342 of 400.
+    assert kinds(events[1:]) == [PnlSettled, CollateralConverted, SubaccountBankrupt]
+    assert events[-1].outstanding_usd6 == 58 * USDC
+
+
+def test_r26_claims_are_paid_pro_rata_by_largest_remainder(exchange: Exchange) -> None:
+    exchange.open("3/0", "4/0")
+    exchange.deposit("1/0", 100 * USDC)
+    for name in ("2/0", "3/0", "4/0"):
+        exchange.deposit(name, 1_000 * USDC)
+        assert isinstance(exchange.trade("1/0", name, SOL, 150), Accepted)
+    exchange.prices(50)
+    events = [event for event in exchange.tick() if isinstance(event, ClaimPaid)]
+    # 1/0 lost 300 and had 100: a third of each claim of 100; the odd unit goes to the first.
+    assert [(event.subaccount, event.units) for event in events] == [
+        ("2/0", 33_333_334),
+        ("3/0", 33_333_333),
+        ("4/0", 33_333_333),
+    ]
+    assert exchange.unsettled("1/0") == -200 * USDC
+
+
+def test_r27_the_fund_covers_oldest_debts_first_and_for_good(indebted: Exchange) -> None:
+    indebted.open("3/0")
+    indebted.deposit("3/0", 20 * USDC)
+    indebted.deposit("2/0", 1_000 * USDC)
+    assert isinstance(indebted.trade("3/0", "2/0", 5 * SOL, 130), Accepted)
+    indebted.wait(10)
+    indebted.prices(120)
+    assert list(indebted.state.debts) == ["1/0", "3/0"]
+    indebted.deposit("insurance_fund", 1_010 * USDC)
+    covered = [event for event in indebted.tick() if isinstance(event, DebtCovered | DebtEnded)]
+    assert covered == [
+        DebtCovered("1/0", 1_000 * USDC, 0),
+        DebtCovered("3/0", 10 * USDC, 20 * USDC),
+        DebtEnded("1/0"),
+    ]
+    # Non-recourse: the customer comes back and owes nobody anything.
+    applied = indebted.deposit("1/0", 50 * USDC)
+    assert (applied.applied_usd6, applied.credited_units) == (0, 50 * USDC)
+    assert indebted.cash("insurance_fund") == 0
+
+
+def test_r27_write_off_cuts_claims_pro_rata(indebted: Exchange) -> None:
+    indebted.wait(7 * DAY - 1)
+    assert not any(isinstance(event, LossSocialized) for event in indebted.tick())
+    indebted.wait(1)
+    events = indebted.tick()
+    assert LossSocialized("1/0", 1_000 * USDC, (("2/0", 1_000 * USDC),)) in events
+    assert DebtEnded("1/0") in events
+    assert (indebted.unsettled("1/0"), indebted.unsettled("2/0")) == (0, 0)
+    assert check_after_tick(indebted.state) == []
+    applied = indebted.deposit("1/0", 5 * USDC)
+    assert applied.applied_usd6 == 0
+
+
+def test_r27_write_off_shares_between_winners(make_exchange: type[Exchange]) -> None:
+    exchange = make_exchange(replace(default_params(), write_off_after_ns=SECOND))
+    exchange.open("1/0", "2/0", "3/0", "4/0")
+    exchange.prices(150)
+    exchange.deposit("1/0", 100 * USDC)
+    for name in ("2/0", "3/0", "4/0"):
+        exchange.deposit(name, 1_000 * USDC)
+        assert isinstance(exchange.trade("1/0", name, SOL, 150), Accepted)
+    exchange.prices(50)
+    exchange.wait(1)
+    loss = next(event for event in exchange.tick() if isinstance(event, LossSocialized))
+    # What is left of the claims after the payment of 33.333334 and 33.333333 twice.
+    assert loss.cuts == (("2/0", 66_666_666), ("3/0", 66_666_667), ("4/0", 66_666_667))
+    assert loss.extinguished_usd6 == 200 * USDC == sum(cut for _, cut in loss.cuts)
+
+
+def test_r26_collateral_without_a_price_waits_for_one(make_exchange: type[Exchange]) -> None:
+    """R26, R27: BTC that has no index cannot be converted, so the subaccount is short but not bankrupt
+    yet.
+    """
+    exchange = make_exchange()
+    exchange.open("1/0", "2/0")
+    exchange.must(cm.UpdatePrices, (), (("SOL-PERP", 150 * 10**8),))
+    exchange.deposit("1/0", 10**6, "BTC")
+    exchange.deposit("1/0", 100 * USDC)
+    exchange.deposit("2/0", 1_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
+    exchange.must(cm.UpdatePrices, (), (("SOL-PERP", 130 * 10**8),))
+    exchange.tick()
+    assert exchange.unsettled("1/0") == -100 * USDC and not exchange.state.debts
+    exchange.must(cm.UpdatePrices, (("BTC", 60_000 * 10**8),), ())
+    converted = [event for event in exchange.tick() if isinstance(event, CollateralConverted)]
+    assert [(event.usd6, event.units) for event in converted] == [(100 * USDC, 171_822)]
+    assert exchange.unsettled("1/0") == 0
+
+
+def test_r26_dust_worth_nothing_does_not_keep_a_debt_alive(exchange: Exchange) -> None:
+    exchange.deposit("1/0", 30 * USDC)
+    exchange.deposit("1/0", 10**6, "SOL")  # $0.15
+    exchange.deposit("2/0", 1_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
+    exchange.prices(130)
+    exchange.tick()
+    assert exchange.cash("1/0", "SOL") == 0 or exchange.cash("1/0", "SOL") < 9
+    assert list(exchange.state.debts) == ["1/0"]
+
+
+def test_r21_queued_withdrawals_come_back_before_positions_are_closed(make_exchange: type[Exchange]) -> None:
+    """A withdrawal still waiting at a gate is the customer's money yet: it saves the position."""
+    params = replace(default_params(), velocity_floor_ppm=10**6)
+    exchange = make_exchange(params)
+    exchange.open("1/0", "2/0")
+    exchange.prices(150)
+    exchange.deposit("1/0", 100 * USDC)
+    exchange.deposit("2/0", 1_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
+    for _ in range(25):
+        exchange.prices(150)
+        exchange.tick()
+        exchange.wait(3_600)
+    exchange.prices(150)
+    queued = exchange.withdraw("1/0", 60 * USDC)
+    assert isinstance(queued, Accepted) and list(exchange.state.queued)
+    events = exchange.prices(147)  # equity 40 - 30 = 10 <= maintenance 19.85; with the 60 back it is 70
+    assert [type(event) for event in events if isinstance(event, WithdrawalReturned | PositionClosed)] == [
+        WithdrawalReturned
+    ]
+    assert exchange.base("1/0") == 10 * SOL and not exchange.state.queued
