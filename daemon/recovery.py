@@ -117,7 +117,7 @@ def recover(
 
 
 def _check_links(database: Database, first: int, last: int) -> None:
-    """Hash the newest entries that a snapshot makes unnecessary to replay: a damaged tail is not built upon."""
+    """Hash the newest entries before a snapshot: a damaged tail is not built upon."""
     previous = database.journal_hash(first - 1)
     expected = first
     for row in database.journal(first, last):

@@ -172,8 +172,8 @@ class Runner:
             if work.rows is not None:
                 work.rows(answers, batch)
             work.result = answers
-        self._passing("batch.applied")
         if batch:
+            self._passing("batch.applied")
             breaches = check_totals(self._state)
             if breaches:
                 raise InvariantBreach([str(breach) for breach in breaches])
