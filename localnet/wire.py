@@ -21,7 +21,7 @@ from .transaction_errors import describe
 
 PACKET_BYTES: Final = 1_232
 V1_BYTES: Final = 4_096
-_V1_MARK: Final = 0x81
+_V1_MARK: Final = b"\x81"
 _TRANSACTION_TYPE: Final = "solana_transaction::versioned::VersionedTransaction"
 _MESSAGE_TYPE: Final = "solana_message::versions::VersionedMessage"
 # the longest encodings of V1_BYTES bytes
@@ -77,7 +77,7 @@ def _decode(text: str, encoding: str, kind: str) -> bytes:
         raise invalid_params(f"invalid base64 encoding: {_base64_fault(text)}") from None
     except ValueError as error:
         raise invalid_params(f"invalid base58 encoding: {error}") from None
-    if len(wire) > (V1_BYTES if wire[0] == _V1_MARK else PACKET_BYTES):
+    if len(wire) > (V1_BYTES if wire[:1] == _V1_MARK else PACKET_BYTES):
         raise _too_large(kind, len(wire))
     return wire
 
