@@ -1,0 +1,304 @@
+"""R30-R33a, I8, I10: who may take out what, until when, and each payout's single end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engine import commands as cm
+from engine.apply import Accepted, Rejected
+from engine.events import WithdrawalPaid, WithdrawalQueued, WithdrawalReserved, WithdrawalReturned
+from engine.gates import gate_status, owed_to_customers_units
+from engine.params import default_params
+from engine.rejects import RejectReason
+from engine.state import dump_state, load_state, state_hash
+from engine.withdrawals import withdrawable_units
+from tests.engine.conftest import SECOND, SOL, USDC, Exchange
+
+HOUR = 3_600
+MINUTE = 60
+
+
+def reason(outcome: Any) -> RejectReason:
+    assert isinstance(outcome, Rejected), outcome
+    return outcome.reason
+
+
+def test_r30_reserves_the_units_at_once_and_is_paid_once(exchange: Exchange) -> None:
+    exchange.deposit("1/0", 100 * USDC)
+    exchange.attest()
+    outcome = exchange.withdraw("1/0", 60 * USDC, id="w1")
+    assert isinstance(outcome, Accepted)
+    assert outcome.events == (WithdrawalReserved("w1", "1/0", "USDC", 60 * USDC, "destination", False),)
+    assert exchange.cash("1/0") == 40 * USDC
+    assert reason(exchange.withdraw("1/0", 41 * USDC)) is RejectReason.INSUFFICIENT_SETTLED_CASH
+    paid = exchange.must(cm.ConfirmWithdrawal, "w1", "sig", 0)[0]
+    assert isinstance(paid, WithdrawalPaid) and paid.destination == "destination"
+    assert exchange.state.withdrawn_units["USDC"] == 60 * USDC
+    assert reason(exchange.send(cm.ConfirmWithdrawal, "w1", "sig", 0)) is RejectReason.WITHDRAWAL_ALREADY_PAID
+    assert reason(exchange.send(cm.ReturnWithdrawal, "w1", "no", 0)) is RejectReason.WITHDRAWAL_ALREADY_PAID
+
+
+def test_i10_a_returned_payout_gives_the_units_back_once(exchange: Exchange) -> None:
+    exchange.deposit("1/0", 100 * USDC)
+    exchange.attest()
+    exchange.withdraw("1/0", 60 * USDC, id="w1")
+    returned = exchange.must(cm.ReturnWithdrawal, "w1", "expired", 0)[0]
+    assert isinstance(returned, WithdrawalReturned) and returned.reason == "expired"
+    assert exchange.cash("1/0") == 100 * USDC
+    assert (
+        reason(exchange.send(cm.ReturnWithdrawal, "w1", "x", 0)) is RejectReason.WITHDRAWAL_ALREADY_RETURNED
+    )
+    assert (
+        reason(exchange.send(cm.ConfirmWithdrawal, "w1", "s", 0)) is RejectReason.WITHDRAWAL_ALREADY_RETURNED
+    )
+
+
+def test_r30_unpaid_claims_and_unrealized_profit_stay(indebted: Exchange) -> None:
+    """R30: 2/0 has $2,000 cash and a claim of $1,000 that nobody has paid."""
+    indebted.attest()
+    indebted.must(cm.UpdatePrices, (), ())
+    assert withdrawable_units(indebted.state, "2/0", "USDC") == 2_000 * USDC
+    refused = indebted.withdraw("2/0", 2_000 * USDC + 1)
+    assert reason(refused) is RejectReason.INSUFFICIENT_SETTLED_CASH
+    assert isinstance(refused, Rejected) and refused.would_pass_units == 2_000 * USDC
+
+
+def test_i8_nobody_with_outstanding_negative_equity_withdraws(indebted: Exchange) -> None:
+    indebted.open("1/1")
+    indebted.deposit("1/0", 10 * SOL, "SOL")  # settles the debt; the rest is free
+    assert indebted.unsettled("1/0") == 0
+    indebted.attest()
+    assert isinstance(indebted.withdraw("1/0", SOL, "SOL"), Accepted)
+
+
+def test_r30_margin_decides_to_the_unit_and_says_how_much_would_pass(exchange: Exchange) -> None:
+    exchange.deposit("1/0", 100 * USDC)
+    exchange.deposit("2/0", 1_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
+    exchange.attest()
+    # initial margin: 2% of 1500 = 30
+    assert withdrawable_units(exchange.state, "1/0", "USDC") == 70 * USDC
+    refused = exchange.withdraw("1/0", 70 * USDC + 1)
+    assert isinstance(refused, Rejected)
+    assert (refused.reason, refused.would_pass_units) == (RejectReason.INSUFFICIENT_INITIAL_MARGIN, 70 * USDC)
+    assert isinstance(exchange.withdraw("1/0", 70 * USDC), Accepted)
+    assert withdrawable_units(exchange.state, "1/0", "USDC") == 0
+
+
+@pytest.mark.parametrize("penalty", [0, 1_000, 50_000])
+def test_r30_what_is_said_to_pass_passes_for_weighted_collateral(
+    make_exchange: type[Exchange], penalty: int
+) -> None:
+    base = default_params()
+    sol = replace(base.assets[1], weight_penalty_ppm=penalty)
+    exchange = make_exchange(
+        replace(base, assets=(base.assets[0], sol, base.assets[2]), velocity_floor_ppm=0)
+    )
+    exchange.open("1/0", "2/0")
+    exchange.prices(150)
+    exchange.deposit("1/0", 97 * SOL + 12_345, "SOL")
+    exchange.deposit("2/0", 100_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 600 * SOL, 150), Accepted)
+    exchange.attest()
+    units = withdrawable_units(exchange.state, "1/0", "SOL")
+    assert 0 < units < 97 * SOL
+    # One usd6 of weighted collateral is some lamports: beyond that the next amount must fail.
+    assert reason(exchange.withdraw("1/0", units + 20_000, "SOL")) is RejectReason.INSUFFICIENT_INITIAL_MARGIN
+    assert isinstance(exchange.withdraw("1/0", units, "SOL"), Accepted)
+
+
+def test_r30_stale_prices_hold_only_those_who_need_them(exchange: Exchange) -> None:
+    exchange.open("3/0")
+    for name in ("1/0", "2/0", "3/0"):
+        exchange.deposit(name, 1_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", SOL, 150), Accepted)
+    exchange.wait(61)
+    exchange.attest()
+    refused = exchange.withdraw("1/0", USDC)
+    assert isinstance(refused, Rejected) and (refused.reason, refused.detail) == (
+        RejectReason.STALE_PRICE,
+        "SOL-PERP",
+    )
+    assert isinstance(exchange.withdraw("3/0", USDC), Accepted)
+    exchange.prices(150)
+    assert isinstance(exchange.withdraw("1/0", USDC), Accepted)
+    # Collateral counts too: its index, though the mark is fresh.
+    exchange.deposit("2/0", SOL, "SOL")
+    exchange.wait(61)
+    exchange.must(cm.UpdatePrices, (), (("SOL-PERP", 150 * 10**8),))
+    exchange.attest()
+    refused = exchange.withdraw("2/0", USDC)
+    assert isinstance(refused, Rejected) and (refused.reason, refused.detail) == (
+        RejectReason.STALE_PRICE,
+        "SOL",
+    )
+
+
+def test_r31_pool_gate_queues_usdc_for_a_bounded_time(indebted: Exchange) -> None:
+    """R31: outstanding 1000 > fund 0: USDC waits at most 30 minutes after the deficit; SOL does not; small
+    ones pass.
+    """
+    indebted.deposit("2/0", 10 * SOL, "SOL")
+    indebted.attest()
+    until_ns = (indebted.state.last_deficit_ns or 0) + 30 * MINUTE * SECOND
+    status = gate_status(indebted.state, "USDC", indebted.now_ns)
+    assert (status.pool_gate_until_ns, status.pool_gate_remaining_ns) == (
+        until_ns,
+        until_ns - indebted.now_ns,
+    )
+    outcome = indebted.withdraw("2/0", 100 * USDC, id="w")
+    assert isinstance(outcome, Accepted)
+    assert outcome.events == (
+        WithdrawalQueued("w", "2/0", "USDC", 100 * USDC, "destination", "pool", until_ns),
+    )
+    assert reason(indebted.send(cm.ConfirmWithdrawal, "w", "s", 0)) is RejectReason.WITHDRAWAL_QUEUED
+    other = indebted.withdraw("2/0", SOL, "SOL")
+    assert isinstance(other, Accepted) and isinstance(other.events[0], WithdrawalReserved)
+    # The pool holds 1900 USDC: below 0.1% of it is small.
+    status = gate_status(indebted.state, "USDC", indebted.now_ns)
+    assert (status.small_withdrawal_below_units, status.passing_units) == (1_900_000, 1_899_999)
+    small = indebted.withdraw("2/0", 1_899_999)
+    assert isinstance(small, Accepted) and isinstance(small.events[0], WithdrawalReserved)
+    indebted.wait(30 * MINUTE - 1)
+    indebted.attest()
+    assert not any(isinstance(event, WithdrawalReserved) for event in indebted.tick())
+    indebted.wait(1)
+    assert WithdrawalReserved("w", "2/0", "USDC", 100 * USDC, "destination", True) in indebted.tick()
+    assert gate_status(indebted.state, "USDC", indebted.now_ns).pool_gate_until_ns == 0
+
+
+def test_r31_the_gate_opens_as_soon_as_the_fund_can_cover(indebted: Exchange) -> None:
+    indebted.attest()
+    indebted.withdraw("2/0", 100 * USDC, id="w")
+    indebted.deposit("insurance_fund", 1_000 * USDC)
+    indebted.attest()
+    assert indebted.state.withdrawals["w"].status == "reserved"
+
+
+def test_r31_queued_survives_a_snapshot(indebted: Exchange) -> None:
+    indebted.withdraw("2/0", 100 * USDC, id="w")
+    copy = load_state(dump_state(indebted.state))
+    assert list(copy.queued) == ["w"] and state_hash(copy) == state_hash(indebted.state)
+
+
+def grown(make_exchange: type[Exchange], hours: int) -> Exchange:
+    """Give an exchange whose USDC pool stood at 1,000 for some hours, ticked every hour."""
+    exchange = make_exchange()
+    exchange.open("1/0", "2/0")
+    exchange.deposit("1/0", 1_000 * USDC)
+    exchange.tick()
+    for _ in range(hours):
+        exchange.wait(HOUR)
+        exchange.tick()
+    exchange.attest()
+    return exchange
+
+
+def test_r32_velocity_guard_by_the_time_weighted_average(make_exchange: type[Exchange]) -> None:
+    exchange = grown(make_exchange, 24)
+    status = gate_status(exchange.state, "USDC", exchange.now_ns)
+    assert (status.velocity_average_units, status.passing_units) == (1_000 * USDC, 250 * USDC)
+    over = exchange.withdraw("1/0", 250 * USDC + 1, id="over")
+    assert isinstance(over, Accepted)
+    queued = over.events[0]
+    assert isinstance(queued, WithdrawalQueued)
+    assert (queued.gate, queued.until_ns) == ("velocity", exchange.now_ns + 24 * HOUR * SECOND)
+    # What is queued has left the pool's cash already, so nothing more may leave before it.
+    another = exchange.withdraw("1/0", 10 * USDC)
+    assert isinstance(another, Accepted) and isinstance(another.events[0], WithdrawalQueued)
+    # New money lifts the pool: both pass, in order.
+    exchange.deposit("2/0", 1_000 * USDC)
+    released = [event for event in exchange.tick() if isinstance(event, WithdrawalReserved)]
+    assert [event.withdrawal_id for event in released][:1] == ["over"] and len(released) == 2
+
+
+def test_r32_exactly_the_floor_passes(make_exchange: type[Exchange]) -> None:
+    exchange = grown(make_exchange, 24)
+    outcome = exchange.withdraw("1/0", 250 * USDC)
+    assert isinstance(outcome, Accepted) and isinstance(outcome.events[0], WithdrawalReserved)
+
+
+def test_r32_time_before_the_first_deposit_counts_as_zero(make_exchange: type[Exchange]) -> None:
+    """R32: after 12 h at 1,000 the average of 24 h is 500, so the floor is 375."""
+    exchange = grown(make_exchange, 12)
+    status = gate_status(exchange.state, "USDC", exchange.now_ns)
+    assert (status.velocity_average_units, status.passing_units) == (500 * USDC, 625 * USDC)
+
+
+def test_r32_old_levels_leave_the_window_in_parts(make_exchange: type[Exchange]) -> None:
+    exchange = grown(make_exchange, 24)
+    exchange.deposit("2/0", 1_000 * USDC)
+    exchange.tick()
+    exchange.wait(6 * HOUR)
+    # 18 h at 1000 and 6 h at 2000, without a tick since.
+    assert gate_status(exchange.state, "USDC", exchange.now_ns).velocity_average_units == 1_250 * USDC
+    assert len(exchange.state.averages["USDC"].buckets) <= 97
+
+
+def test_r32_the_wait_is_bounded(make_exchange: type[Exchange]) -> None:
+    exchange = grown(make_exchange, 24)
+    exchange.withdraw("1/0", 900 * USDC, id="all")
+    for _ in range(24):
+        exchange.wait(HOUR)
+        exchange.tick()
+    exchange.attest()
+    assert exchange.state.withdrawals["all"].status == "reserved"
+
+
+def test_r33a_reserves_are_needed_and_must_be_young(exchange: Exchange) -> None:
+    exchange.deposit("1/0", 100 * USDC)
+    assert reason(exchange.withdraw("1/0", USDC)) is RejectReason.RESERVES_NOT_ATTESTED
+    exchange.attest()
+    exchange.wait(60)
+    assert isinstance(exchange.withdraw("1/0", USDC), Accepted)
+    exchange.wait(1)
+    assert reason(exchange.withdraw("1/0", USDC)) is RejectReason.RESERVES_NOT_ATTESTED
+
+
+def test_r33a_a_shortage_of_one_unit_refuses_that_asset_only(exchange: Exchange) -> None:
+    exchange.deposit("1/0", 100 * USDC)
+    exchange.deposit("1/0", SOL, "SOL")
+    exchange.attest(USDC=-1)
+    refused = exchange.withdraw("1/0", USDC)
+    assert isinstance(refused, Rejected)
+    assert (refused.reason, refused.detail) == (RejectReason.RESERVES_INSUFFICIENT, "USDC short of 1 units")
+    assert isinstance(exchange.withdraw("1/0", SOL // 2, "SOL"), Accepted)
+
+
+def test_r33a_an_asset_that_is_not_listed_holds_nothing(exchange: Exchange) -> None:
+    exchange.deposit("1/0", 100 * USDC)
+    exchange.must(cm.AttestReserves, (("SOL", 5),), 7)
+    assert reason(exchange.withdraw("1/0", USDC)) is RejectReason.RESERVES_INSUFFICIENT
+
+
+def test_r33a_operator_cash_and_payouts_in_flight_are_not_owed_to_customers(exchange: Exchange) -> None:
+    exchange.deposit("1/0", 100 * USDC)
+    exchange.deposit("fees", 7 * USDC)
+    exchange.deposit("insurance_fund", 11 * USDC)
+    exchange.attest()
+    exchange.withdraw("1/0", 20 * USDC)
+    assert owed_to_customers_units(exchange.state, "USDC") == 91 * USDC
+    # The payout has left the chain, its confirmation has not come in yet: no false alarm.
+    exchange.attest(USDC=-20 * USDC)
+    assert isinstance(exchange.withdraw("1/0", USDC), Accepted)
+
+
+def test_r33a_slots_do_not_go_back(exchange: Exchange) -> None:
+    exchange.must(cm.AttestReserves, (), 7)
+    assert reason(exchange.send(cm.AttestReserves, (), 6)) is RejectReason.ATTESTATION_OUT_OF_ORDER
+    exchange.must(cm.AttestReserves, (), 7)
+
+
+def test_i8_a_queued_withdrawal_pays_a_debt_that_arises_meanwhile(make_exchange: type[Exchange]) -> None:
+    exchange = grown(make_exchange, 24)
+    exchange.deposit("2/0", 200 * USDC)
+    exchange.prices(150)
+    assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
+    exchange.withdraw("1/0", 900 * USDC, id="w")
+    assert list(exchange.state.queued) == ["w"]
+    exchange.prices(40)  # loss of 1100, cash 100 + queued 900
+    assert exchange.state.withdrawals["w"].status == "returned"
+    assert exchange.unsettled("1/0") == -100 * USDC and exchange.cash("1/0") == 0
