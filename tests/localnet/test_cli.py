@@ -77,7 +77,8 @@ def launch() -> Iterator[Any]:
 
 def ask(url: str, method: str, *params: Any) -> Any:
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - the url is ours
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, body, headers)  # noqa: S310 - the url is ours
     with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
         return json.load(answer)["result"]
 
