@@ -5,8 +5,9 @@ environment of its own (`make anchor`). Must not know: anything of the package t
 it imports `chain.errors` and nothing else of ours.
 
 Rules
-- solders is Rust. On a transaction of version 1, or an error variant it does not know, it panics, and the
-  panic is a BaseException that `except Exception` does not catch. `panics_as_errors` makes it a `ChainError`.
+- solders is Rust. On a transaction of version 1 in base64 it panics, and not when the answer arrives but
+  when its `.transaction.transaction` is touched; the panic is a BaseException that `except Exception` does
+  not catch. `panics_as_errors`, around the access too, makes it a `ChainError`.
 - solana-py reports a transaction that landed with an error as confirmed. `send` asks for the error.
 - Foreign transactions are not for this pair at all: read them as raw JSON with `chain.rpc`.
 
@@ -84,7 +85,9 @@ def load_program(idl: str | Mapping[str, Any], program_id: str, provider: Any) -
     try:
         with panics_as_errors("the IDL"):
             parsed = anchorpy.Idl.from_json(text)
-    except ValueError as error:
+    except ChainError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the parser's error class cannot be imported
         raise AnchorError(
             f"the IDL cannot be read: {error}. anchorpy reads the form that Anchor up to 0.29 writes "
             '(with "isMut" and "isSigner"), not the newer one.'
