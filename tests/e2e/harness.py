@@ -231,10 +231,15 @@ class World:
                 status = json.dumps(await self.client.get("status"), indent=1)
                 raise AssertionError(f"never came: {what}\n{status}\n{self.process.log()}")
             await asyncio.sleep(0.02)
+        raise NotRunning(f"the daemon died before: {what}")
 
     async def scanned(self) -> None:
         """Make everything sent so far final and wait until the daemon has committed it."""
         await asyncio.to_thread(self.validator.finalize)
+        await self.caught_up()
+
+    async def caught_up(self) -> None:
+        """Wait until the daemon has committed what is final now."""
         slot = self.finalized_slot()
 
         async def reached() -> bool:

@@ -102,7 +102,8 @@ class Road:
         await here.send_sol(wallet(1), seven, 3 * SOL)
         await here.send_usdc(wallet(1), seven, 1_000 * USDC)
         await here.send_usdc(wallet(2), eight, 777 * USDC)
-        await step(here.scanned)
+        await asyncio.to_thread(here.validator.finalize)
+        await step(here.caught_up)
         await step(lambda: client.post("prices", index={"SOL": "150"}, mark={"SOL-PERP": "150"}))
         await step(lambda: here.at(1))
         await step(lambda: client.post("tick"))
@@ -142,7 +143,8 @@ class Road:
             await self.begin(LANDING)
         await asyncio.to_thread(here.validator.finalize)
         await self.step(lambda: here.until("settled", settled))
-        await self.step(here.scanned)
+        await asyncio.to_thread(here.validator.finalize)
+        await self.step(here.caught_up)
 
     async def begin_stop(self) -> None:
         """The last stop takes a snapshot; a kill there is found by its exit status."""
