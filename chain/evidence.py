@@ -108,7 +108,11 @@ class Action:
 
 
 def proves_dead(observation: Observation, attempt: Attempt) -> bool:
-    """True if by this endpoint's word the bytes of `attempt` never landed and never will. Source: W3."""
+    """True if by this endpoint's word the bytes of `attempt` never landed and never will. Source: W3.
+
+    Nodes take a blockhash for one block longer than the last valid height they promise. A finalized height
+    above that height covers the one block: whatever it held is final too, and would be in the statuses.
+    """
     status = observation.of(attempt.signature)
     return (
         status is not None

@@ -56,7 +56,7 @@ async def observe(
     )
     signatures = [signature for record in records for signature in record.signatures]
     seen: dict[str, SignatureSeen] = {}
-    context_slot: int | None = None
+    answered_at: dict[str, int] = {}
     for start in range(0, len(signatures), SIGNATURES_AT_ONCE):
         asked = signatures[start : start + SIGNATURES_AT_ONCE]
         answer = await pool.call(
@@ -70,15 +70,14 @@ async def observe(
                 f"asked for {len(asked)} signatures, {len(answer.value)} were answered",
                 endpoint=endpoint.name,
             )
-        slot = answer.context.slot
-        context_slot = slot if context_slot is None else min(context_slot, slot)
+        answered_at.update(dict.fromkeys(asked, answer.context.slot))
         seen.update((s, _seen(s, status)) for s, status in zip(asked, answer.value, strict=True))
     observations = {
         record.id: Observation(
             endpoint=endpoint.name,
             finalized_block_height=height.block_height,
             finalized_slot=height.absolute_slot,
-            context_slot=context_slot or 0,
+            context_slot=min(answered_at[signature] for signature in record.signatures),
             statuses=tuple(seen[signature] for signature in record.signatures),
             searched_history=True,
         )

@@ -394,6 +394,14 @@ class Payer:
         kept = self._proofs.get(record.id, [])
         action = next_action(record, [*kept, *fresh], self.policy)
         self._keep_proofs(record, kept, fresh)
+        if action.kind is ActionKind.WAIT:
+            self._alarm(
+                AlarmKind.WATCHING,
+                record.id,
+                f"payout {record.id!r} is past block height {record.last_valid_block_height}, neither proven "
+                "landed nor proven dead; its money stays reserved until enough endpoints agree",
+            )
+            return
         try:
             await self._act(record, action)
         except ChainError as error:
@@ -480,7 +488,8 @@ class Payer:
         async def send(endpoint: Endpoint) -> None:
             try:
                 async with asyncio.timeout(self.options.request_timeout_s):
-                    await self._pool.call("sendTransaction", params, type=str, endpoint=endpoint)
+                    # One try: the next round is the retry, and a dead endpoint must not hold it up.
+                    await self._pool.call("sendTransaction", params, type=str, endpoint=endpoint, attempts=1)
             except (ChainError, TimeoutError):
                 return  # "already processed" and "connection lost" alike: only observations decide
 

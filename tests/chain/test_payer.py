@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import pytest
 from solders.keypair import Keypair
-from solders.transaction import Transaction
+from solders.transaction import Transaction, VersionedTransaction
 
+from chain.fees import priority_fee_lamports
+from chain.instructions import build_message, compute_unit_limit, compute_unit_price, transfer_lamports
 from chain.payer import Alarm, AlarmKind, Payer, PayerOptions, PayoutRequest, PayoutState, Ruling
 from chain.rpc import RpcPool
 from chain.signer import KeypairSigner, SignerError
@@ -553,17 +555,38 @@ async def test_an_operator_rules_only_on_what_is_under_review(bench: Bench) -> N
         await payer.rule("w9", Ruling.FAILED, "no")
 
 
-async def test_w6_the_price_follows_the_market_up_to_the_cap(bench: Bench) -> None:
-    payer = bench.payer(replace(OPTIONS, largest_priority_fee_lamports=0))
+@pytest.mark.parametrize(("cap_lamports", "price_paid"), [(200_000, 5_000_000), (3, None), (0, 0)])
+async def test_w6_the_price_follows_the_market_up_to_the_cap(
+    bench: Bench, cap_lamports: int, price_paid: int | None
+) -> None:
+    """Somebody else bids 5 lamports a compute unit for our hot wallet's account in every block."""
+    net = bench.net
+    bidder = Keypair()
+    net.put(str(bidder.pubkey()), 10 * SOL)
+    for number in range(160):
+        bid = [compute_unit_limit(1_000), compute_unit_price(5_000_000),
+               transfer_lamports(str(bidder.pubkey()), SOURCE, 1 + number)]  # fmt: skip
+        message = build_message(str(bidder.pubkey()), bid, net.ledger.view("processed").blockhash)
+        net.ledger.process(VersionedTransaction(message, [bidder]))
+        net.ledger.advance()
+    net.ledger.advance(net.ledger.finality_lag)
+    before = net.lamports(SOURCE)
+    payer = bench.payer(replace(OPTIONS, largest_priority_fee_lamports=cap_lamports))
     async with running(payer):
         await payer.submit(sol_payout())
         (record,) = await bench.over("w1")
     assert record.attempt is not None
-    message = Transaction.from_bytes(record.attempt.signed_bytes).message
-    limit, price = (bytes(instruction.data) for instruction in message.instructions[:2])
-    assert limit[0] == 2
-    assert 1_000 < int.from_bytes(limit[1:5], "little") < 100_000, "from simulation, not the maximum"
-    assert (price[0], int.from_bytes(price[1:9], "little")) == (3, 0)
+    sent = Transaction.from_bytes(record.attempt.signed_bytes).message
+    limit, price = (bytes(instruction.data) for instruction in sent.instructions[:2])
+    limit_units, microlamports = int.from_bytes(limit[1:5], "little"), int.from_bytes(price[1:9], "little")
+    assert (limit[0], price[0]) == (2, 3)
+    assert 1_000 < limit_units < 20_000, "from simulation, not the maximum"
+    if price_paid is not None:
+        assert microlamports == price_paid
+    fee = priority_fee_lamports(limit_units, microlamports)
+    assert fee <= cap_lamports
+    assert record.network_fee_units == 5_000 + fee
+    assert before - net.lamports(SOURCE) == SOL + 5_000 + fee
 
 
 # One sender, one truth -------------------------------------------------------------------------------------
