@@ -1,0 +1,1 @@
+"""Golden journals: whole histories whose every outcome and hash is fixed."""

@@ -1,0 +1,166 @@
+"""The histories behind the goldens: commands only; what they lead to is in the journals."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from engine import commands as cm
+from engine.params import Params, default_params
+
+SECOND = 10**9
+START_NS = 1_800_000_000 * SECOND
+USDC = 10**6
+SOL = 10**9
+E8 = 10**8
+Scenario = Callable[[], tuple[Params, list[cm.Command]]]
+
+
+class Script:
+    """Collects commands with ids that count up on a clock moved by hand."""
+
+    def __init__(self) -> None:
+        self.commands: list[cm.Command] = []
+        self.now_ns = START_NS
+
+    def add(self, kind: type, *values: object, id: str = "") -> None:  # noqa: A002
+        """Append a command; its id is c1, c2, ... unless given."""
+        name = id or f"c{len(self.commands) + 1}"
+        self.commands.append(kind(name, self.now_ns, *values))
+
+    def wait(self, seconds: int) -> None:
+        """Move the clock."""
+        self.now_ns += seconds * SECOND
+
+    def prices(self, sol: int, btc: int = 60_000 * E8) -> None:
+        """Set index and mark alike, in e8."""
+        self.add(cm.UpdatePrices, (("SOL", sol), ("BTC", btc)), (("SOL-PERP", sol), ("BTC-PERP", btc)))
+
+    def trade(self, buyer: str, seller: str, base: int, price: int, market: str = "SOL-PERP") -> None:
+        """Book a block trade both consent to."""
+        self.add(cm.BlockTrade, market, buyer, seller, base, price, (buyer, seller))
+
+    def attest(self) -> None:
+        """Attest plenty."""
+        self.add(cm.AttestReserves, (("USDC", 10**15), ("SOL", 10**15), ("BTC", 10**15)), len(self.commands))
+
+
+def main_road() -> tuple[Params, list[cm.Command]]:
+    """Deposit, trade, crash, debt, fund, settle-first deposits in two assets, withdrawals refused and
+    paid.
+    """
+    script = Script()
+    for name in ("7/0", "7/1", "8/0"):
+        script.add(cm.OpenSubaccount, name, "apply")
+    script.prices(150 * E8)
+    script.add(cm.Deposit, "7/0", "USDC", 1_000 * USDC, "wallet-7", id="sig1:ata7:usdc")
+    script.add(cm.Deposit, "8/0", "USDC", 1_000 * USDC, "wallet-8", id="sig2:ata8:usdc")
+    script.add(cm.Deposit, "insurance_fund", "USDC", 250 * USDC, "operator", id="sig3:fund:usdc")
+    script.add(cm.Deposit, "fees", "SOL", SOL, "operator", id="sig4:fees:SOL")
+    script.trade("7/0", "8/0", 100 * SOL, 150 * E8)
+    script.add(cm.Tick)
+    script.wait(10)
+    script.prices(13_123_456_789)
+    script.add(cm.Tick)
+    script.attest()
+    script.add(cm.RequestWithdrawal, "7/0", "USDC", 5 * USDC, "out-7", "", id="w1")
+    script.add(cm.RequestWithdrawal, "8/0", "USDC", 100 * USDC, "out-8", "", id="w2")
+    script.add(cm.Deposit, "7/0", "SOL", 2 * SOL, "wallet-7", id="sig5:addr7:SOL")
+    script.add(cm.Deposit, "7/0", "USDC", 900 * USDC, "wallet-7", id="sig6:ata7:usdc")
+    script.wait(10)
+    script.add(cm.Deposit, "insurance_fund", "USDC", 400 * USDC, "operator", id="sig7:fund:usdc")
+    script.add(cm.Tick)
+    script.attest()
+    script.add(cm.RequestWithdrawal, "7/0", "USDC", 50 * USDC, "out-7", "", id="w3")
+    script.add(cm.RequestWithdrawal, "8/0", "USDC", 10 * USDC, "fees", "one of ours", id="w4")
+    script.add(cm.ConfirmWithdrawal, "w3", "sig8", 5_000)
+    script.add(cm.ReturnWithdrawal, "w2", "account frozen", 5_000)
+    script.add(cm.Transfer, "7/0", "7/1", "USDC", 20 * USDC)
+    script.add(cm.SetOnDebt, "7/0", "hold")
+    return default_params(), script.commands
+
+
+def held_and_written_off() -> tuple[Params, list[cm.Command]]:
+    """Hold, accept, return and its failure; collateral converted; a debt that nobody pays is written off."""
+    script = Script()
+    script.add(cm.OpenSubaccount, "1/0", "hold")
+    for name in ("2/0", "3/0"):
+        script.add(cm.OpenSubaccount, name, "apply")
+    script.prices(100 * E8, 50_000 * E8)
+    script.add(cm.Deposit, "1/0", "SOL", 3 * SOL, "w", id="d1")
+    script.add(cm.Deposit, "1/0", "BTC", 400_000, "w", id="d2")
+    for number, name in enumerate(("2/0", "3/0")):
+        script.add(cm.Deposit, name, "USDC", 700 * USDC + number, "w", id=f"e{number}")
+        script.trade("1/0", name, 7 * SOL + 333_333_333, 100 * E8)
+        script.trade("1/0", name, 123_457, 50_000 * E8, "BTC-PERP")
+    script.wait(10)
+    script.prices(55 * E8 + 1, 50_000 * E8)
+    script.add(cm.Tick)
+    script.add(cm.Deposit, "1/0", "USDC", 10 * USDC, "sender", id="d3")
+    script.add(cm.Deposit, "1/0", "SOL", SOL, "sender", id="d4")
+    script.add(cm.Deposit, "1/0", "USDC", 7 * USDC, "sender", id="d5")
+    script.add(cm.AcceptHeldDeposit, "d3")
+    script.add(cm.ReturnHeldDeposit, "d4", 5_000, id="r1")
+    script.add(cm.ReturnWithdrawal, "r1", "expired", 5_000)
+    script.add(cm.ReturnHeldDeposit, "d5", 5_000, id="r2")
+    script.add(cm.ConfirmWithdrawal, "r2", "sig", 5_000)
+    script.wait(1_800)
+    script.add(cm.Tick)
+    script.wait(7 * 86_400)
+    script.add(cm.Tick)
+    script.add(cm.Deposit, "1/0", "USDC", USDC, "sender", id="d6")
+    return default_params(), script.commands
+
+
+def random_walk(seed: int) -> tuple[Params, list[cm.Command]]:
+    """Many small customers, prices that walk and jump, everything mixed; drawn once from a seed."""
+    dice = random.Random(seed)
+    script = Script()
+    names = [f"{account}/{index}" for account in range(1, 7) for index in range(2)]
+    for name in names:
+        script.add(cm.OpenSubaccount, name, dice.choice(["apply", "apply", "hold"]))
+    sol, btc = 150 * E8, 60_000 * E8
+    script.prices(sol, btc)
+    for number, name in enumerate(names):
+        script.add(cm.Deposit, name, "USDC", dice.randrange(10, 900) * USDC + number, "w", id=f"s{number}")
+        script.add(cm.Deposit, name, "SOL", dice.randrange(1, 9) * SOL + number, "w", id=f"t{number}")
+    for step in range(400):
+        script.wait(dice.choice([0, 1, 10, 10, 600]))
+        kind = dice.randrange(10)
+        if kind <= 2:
+            sol = sol * dice.choice([90, 97, 99, 100, 101, 103, 112]) // 100 + dice.randrange(100)
+            btc = btc * dice.choice([95, 99, 100, 101, 104]) // 100 + dice.randrange(100)
+            script.prices(sol, btc)
+        elif kind <= 4:
+            script.add(cm.Tick)
+        elif kind <= 6:
+            buyer, seller = dice.sample(names, 2)
+            script.trade(buyer, seller, dice.randrange(1, 60 * SOL), sol + dice.randrange(-99, 99))
+        elif kind == 7:
+            asset = dice.choice(["USDC", "SOL"])
+            target = dice.choice([*names, "insurance_fund"])
+            script.add(cm.Deposit, target, asset, dice.randrange(10**6, 10**9), "w", id=f"d{step}")
+        elif kind == 8:
+            script.attest()
+            asset = dice.choice(["USDC", "SOL"])
+            script.add(
+                cm.RequestWithdrawal,
+                dice.choice(names),
+                asset,
+                dice.randrange(10**6, 10**8),
+                "out",
+                "",
+                id=f"w{step}",
+            )
+        else:
+            script.add(cm.ConfirmWithdrawal, f"w{dice.randrange(step + 1)}", f"sig{step}", 5_000)
+    return replace(default_params(), velocity_max_ns=3_600 * SECOND), script.commands
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "main_road": main_road,
+    "held_and_written_off": held_and_written_off,
+    "random_walk_1": lambda: random_walk(1),
+    "random_walk_2": lambda: random_walk(2),
+}
