@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 import msgspec
 from solders.account import Account
-from solders.hash import Hash
+from solders.hash import Hash, ParseHashError
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
@@ -255,7 +255,7 @@ def hash_of(text: str) -> Hash:
     """Read a blockhash. Raises "Invalid param: WrongSize" or "Invalid param: Invalid"."""
     try:
         return Hash.from_string(text)
-    except ValueError:
+    except ParseHashError:
         raise _parse_failure(text, 32) from None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..errors import block_not_available, invalid_params, min_context_slot_not_reached, slot_skipped
+from ..errors import RpcError, block_not_available, invalid_params, min_context_slot_not_reached, slot_skipped
 from ..params import TRANSACTION_DETAILS, Config, Params, hash_of
 from ..transaction_encoding import encode_block
 from .registry import Node, at_least_confirmed, method, view_of, with_context
@@ -42,7 +42,10 @@ def get_latest_blockhash(node: Node, params: Params) -> object:
 @method("isBlockhashValid", 1, 2)
 def is_blockhash_valid(node: Node, params: Params) -> object:
     """Whether a transaction with this blockhash could still be processed."""
-    blockhash = hash_of(params.text(0))
+    try:
+        blockhash = hash_of(params.text(0))
+    except RpcError as error:  # this one method leaves the usual first words out
+        raise invalid_params(error.message.removeprefix("Invalid param: ")) from None
     view = view_of(node, params.config(1, _CONTEXT_CONFIG))
     return with_context(view, view.knows_blockhash(blockhash))
 
