@@ -15,7 +15,6 @@ A call without `endpoint` goes to the healthiest one and moves on when that one 
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +24,8 @@ from typing import Any, Final, Self, TypeVar, overload
 import aiohttp
 import msgspec
 
+from chain.answers import REQUEST_FAULTS, error_of, excerpt, read_answer, retry_after_s
 from chain.errors import (
-    BlockCleanedUp,
     BlockNotAvailable,
     ChainError,
     NodeBehind,
@@ -43,36 +42,10 @@ __all__ = ["Endpoint", "RpcFault", "RpcPool", "error_of"]
 
 T = TypeVar("T")
 
-# D6. What a code means decides what we do; a code that is not here is reported with its body, and rotated.
-_ERROR_CLASSES: Final[Mapping[int, type[RpcError]]] = {
-    -32001: BlockCleanedUp,
-    -32004: BlockNotAvailable,
-    -32007: BlockNotAvailable,
-    -32009: BlockNotAvailable,
-    -32005: NodeBehind,
-    -32014: NodeBehind,
-    -32016: NodeBehind,
-    -32015: UnsupportedVersion,
-}
-# The request or the transaction itself is at fault: every node would answer the same.
-_REQUEST_FAULTS: Final = frozenset({-32002, -32003, -32006, -32008, -32012, -32013, -32600, -32602, -32700})
 # Once sent, a repetition could have a second effect. sendTransaction is not here: the same bytes land once.
 _NOT_REPEATABLE: Final = frozenset({"requestAirdrop"})
 # Error answers are small. A body above this size is a result, and is not parsed twice.
 _LARGEST_ERROR_BYTES: Final = 65_536
-_EXCERPT_CHARACTERS: Final = 300
-
-
-class _ErrorBody(msgspec.Struct):
-    code: int
-    message: str = ""
-    data: Any = None
-
-
-class _Answer(msgspec.Struct):
-    id: Any = None
-    result: msgspec.Raw = msgspec.Raw(b"null")
-    error: _ErrorBody | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +56,6 @@ class RpcFault:
     method: str
     error: ChainError
     body_excerpt: str = ""
-
-
-def error_of(code: int, message: str, data: object, endpoint: str) -> ChainError:
-    """Return the exception for a JSON-RPC error object (D6)."""
-    if code == 429:
-        return Throttled(message or "too many requests", endpoint=endpoint)
-    return _ERROR_CLASSES.get(code, RpcError)(code, message, data, endpoint=endpoint)
 
 
 class RpcPool:
@@ -128,7 +94,6 @@ class RpcPool:
         self._session: aiohttp.ClientSession | None = None
         self._next_id = 0
         self._decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
-        self._answer_decoder = msgspec.json.Decoder(_Answer)
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=0)  # the limiters cap, per endpoint
@@ -203,18 +168,17 @@ class RpcPool:
         """
 
         def interpret(body: bytes, state: EndpointState, request_id: int) -> Any:
-            answer = self._read_answer(body, state)
+            answer = read_answer(body, state.name)
             if answer.id != request_id:
                 raise TransportError(f"answer to request {answer.id}, not {request_id}", endpoint=state.name)
-            if answer.error is not None:
-                raise error_of(answer.error.code, answer.error.message, answer.error.data, state.name)
+            answer.raise_error(state.name)
             try:
                 return self._decoder(type).decode(answer.result)
             except (msgspec.DecodeError, UnicodeDecodeError) as fault:
                 raise TransportError(
                     f"{method}: unexpected form of answer: {fault}",
                     endpoint=state.name,
-                    body_excerpt=_excerpt(body),
+                    body_excerpt=excerpt(body),
                 ) from None
 
         return await self._ask(method, params, endpoint, attempts, interpret)
@@ -231,11 +195,10 @@ class RpcPool:
 
         def interpret(body: bytes, state: EndpointState, request_id: int) -> bytes:
             if len(body) <= _LARGEST_ERROR_BYTES:
-                answer = self._read_answer(body, state)
-                if answer.error is not None:
-                    raise error_of(answer.error.code, answer.error.message, answer.error.data, state.name)
+                answer = read_answer(body, state.name)
+                answer.raise_error(state.name)
             elif body.lstrip(b" \t\r\n")[:1] != b"{":
-                raise TransportError("answer is not JSON", endpoint=state.name, body_excerpt=_excerpt(body))
+                raise TransportError("answer is not JSON", endpoint=state.name, body_excerpt=excerpt(body))
             return body
 
         return await self._ask(method, params, endpoint, attempts, interpret)
@@ -303,7 +266,7 @@ class RpcPool:
                 self._judge(state, method, fault)
                 if pinned is not None or isinstance(fault, BlockNotAvailable | UnsupportedVersion):
                     raise
-                if fault.code in _REQUEST_FAULTS:
+                if fault.code in REQUEST_FAULTS:
                     raise
                 refused.add(state.name)
                 self.rotations += 1
@@ -345,7 +308,9 @@ class RpcPool:
             async with self.session.post(state.endpoint.url, data=request) as response:
                 if response.status in (429, 503):
                     raise Throttled(
-                        f"HTTP {response.status}", endpoint=state.name, retry_after_s=_retry_after_s(response)
+                        f"HTTP {response.status}",
+                        endpoint=state.name,
+                        retry_after_s=retry_after_s(response.headers),
                     )
                 chunks: list[bytes] = []
                 size = 0
@@ -361,7 +326,7 @@ class RpcPool:
                 # Some nodes send a JSON-RPC error with a 4xx or 5xx status: the object says more.
                 if response.status != 200 and not body.lstrip().startswith(b'{"'):
                     raise TransportError(
-                        f"HTTP {response.status}", endpoint=state.name, body_excerpt=_excerpt(body)
+                        f"HTTP {response.status}", endpoint=state.name, body_excerpt=excerpt(body)
                     )
         except TimeoutError:
             raise TransportError("timed out", endpoint=state.name) from None
@@ -371,14 +336,6 @@ class RpcPool:
         if not body.strip():
             raise TransportError("empty answer", endpoint=state.name)
         return body
-
-    def _read_answer(self, body: bytes, state: EndpointState) -> _Answer:
-        try:
-            return self._answer_decoder.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise TransportError(
-                "answer is not JSON-RPC", endpoint=state.name, body_excerpt=_excerpt(body)
-            ) from None
 
     # -- endpoints ---------------------------------------------------------------------------------------
 
@@ -396,8 +353,8 @@ class RpcPool:
     def _judge(self, state: EndpointState, method: str, fault: RpcError) -> None:
         if isinstance(fault, NodeBehind):
             state.fell_behind()
-        elif type(fault) is RpcError and fault.code not in _REQUEST_FAULTS:
-            self._report(state, method, fault, _excerpt(msgspec.json.encode([fault.message, fault.data])))
+        elif type(fault) is RpcError and fault.code not in REQUEST_FAULTS:
+            self._report(state, method, fault, excerpt(msgspec.json.encode([fault.message, fault.data])))
 
     def _report(self, state: EndpointState, method: str, error: ChainError, body_excerpt: str) -> None:
         if self._on_fault is not None:
@@ -405,9 +362,8 @@ class RpcPool:
 
     async def _check_one_genesis(self, state: EndpointState) -> None:
         def interpret(body: bytes, state: EndpointState, request_id: int) -> str:
-            answer = self._read_answer(body, state)
-            if answer.error is not None:
-                raise error_of(answer.error.code, answer.error.message, answer.error.data, state.name)
+            answer = read_answer(body, state.name)
+            answer.raise_error(state.name)
             try:
                 return self._decoder(str).decode(answer.result)  # type: ignore[no-any-return]
             except msgspec.DecodeError:
@@ -429,22 +385,3 @@ class RpcPool:
             decoder = msgspec.json.Decoder(Any if shape is None else shape)
             self._decoders[shape] = decoder
         return decoder
-
-
-def _excerpt(body: bytes) -> str:
-    return body[:_EXCERPT_CHARACTERS].decode("utf-8", "replace")
-
-
-def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
-    """Return the wait the node asks for: seconds, or a date, measured by the node's own Date header."""
-    text = response.headers.get("Retry-After", "").strip()
-    if not text:
-        return None
-    if text.isascii() and text.isdigit() and len(text) <= 9:
-        return float(text)
-    try:
-        until = email.utils.parsedate_to_datetime(text)
-        now = email.utils.parsedate_to_datetime(response.headers.get("Date", ""))
-        return max(0.0, (until - now).total_seconds())
-    except (TypeError, ValueError):
-        return None
