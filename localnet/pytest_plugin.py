@@ -1,7 +1,7 @@
 """pytest fixtures: a fresh Solana per test.
 
-Owns: the fixtures `validator`, `funded_keypair`, `token_mint`, their factories, and the marker `localnet`. Loaded by
-pytest itself through the entry point of the distribution.
+Owns: the fixtures `validator`, `funded_keypair`, `token_mint`, their factories, and the marker
+`localnet`. Loaded by pytest itself through the entry point of the distribution.
 
     def test_transfer(validator, funded_keypair):
         ...  # validator.rpc_url, validator.ws_url, validator.advance()
@@ -9,14 +9,16 @@ pytest itself through the entry point of the distribution.
     @pytest.mark.localnet(slot_ms=50)  # the keyword arguments of localnet.Validator
     async def test_on_a_clock(validator): ...
 
-Rules: nothing but pytest is imported before a fixture is used, so a run without them pays nothing. Every validator
-runs in a thread of its own and stops with its test; sync and async tests use it alike. Must not know: the ledger.
+Rules: nothing but pytest is imported before a fixture is used, so a run without them pays nothing. Every
+validator runs in a thread of its own and stops with its test; sync and async tests use it alike. Must not
+know: the ledger.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,7 +54,7 @@ def validator_factory() -> Iterator[Callable[..., Validator]]:
 
 @pytest.fixture
 def validator(request: pytest.FixtureRequest, validator_factory: Callable[..., Validator]) -> Validator:
-    """A running validator on free ports, advanced by hand unless the marker `localnet(slot_ms=...)` says otherwise."""
+    """A running validator on free ports, advanced by hand without the marker `localnet(slot_ms=...)`."""
     options: dict[str, Any] = {}
     for marker in reversed(list(request.node.iter_markers("localnet"))):
         if marker.args:
@@ -68,7 +70,8 @@ def funded_keypair_factory(validator: Validator) -> Callable[..., Keypair]:
 
     def make(lamports: int = FUNDED_LAMPORTS) -> Keypair:
         keypair = Keypair()
-        validator.airdrop(keypair.pubkey(), lamports)
+        # settled, so that it can pay at any commitment, also on a clock
+        validator.airdrop(keypair.pubkey(), lamports, settle=True)
         return keypair
 
     return make
@@ -82,8 +85,8 @@ def funded_keypair(funded_keypair_factory: Callable[..., Keypair]) -> Keypair:
 
 @pytest.fixture
 def token_mint_factory(validator: Validator) -> Callable[..., Mint]:
-    """Make token mints: `token_mint_factory(decimals=9)`; the arguments are those of `Validator.create_mint`."""
-    return validator.create_mint
+    """Make token mints: `token_mint_factory(decimals=9)`, with the arguments of `Validator.create_mint`."""
+    return partial(validator.create_mint, settle=True)
 
 
 @pytest.fixture
