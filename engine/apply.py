@@ -26,7 +26,7 @@ from engine.rejects import RejectReason
 from engine.settlement import collect, pay_claims, settle_positions, settle_rounding
 from engine.state import State
 from engine.trading import block_trade, transfer
-from engine.units import INSURANCE_FUND, MAX_TIME_NS, ROUNDING, SYSTEM_ACCOUNTS, is_text, order_key
+from engine.units import INSURANCE_FUND, MAX_TIME_NS, MAX_UNITS, ROUNDING, SYSTEM_ACCOUNTS, is_text, order_key
 from engine.withdrawals import confirm_withdrawal, release_queued, request_withdrawal, return_withdrawal
 
 __all__ = ["Accepted", "Outcome", "Rejected", "apply"]
@@ -34,7 +34,8 @@ __all__ = ["Accepted", "Outcome", "Rejected", "apply"]
 # Far above every limit that has a reason of its own, far below what would slow arithmetic or break JSON.
 _MAX_INTEGER = 2**127
 _MAY_BE_EMPTY = ("sender", "destination_fault")
-_NEVER_NEGATIVE = ("network_fee_units", "slot")
+# A wrong slot would lock out every later attestation; a fee beyond all lamports cannot have been paid.
+_UNSIGNED_64 = ("network_fee_units", "slot")
 
 
 def apply(state: State, command: cm.Command) -> Outcome:
@@ -98,7 +99,9 @@ def _malformed(command: cm.Command) -> str:
             if not is_text(value, may_be_empty=name in _MAY_BE_EMPTY):
                 return name
         elif kind is int:
-            if not -_MAX_INTEGER <= value <= _MAX_INTEGER or (value < 0 and name in _NEVER_NEGATIVE):
+            if not -_MAX_INTEGER <= value <= _MAX_INTEGER or (
+                name in _UNSIGNED_64 and not 0 <= value <= MAX_UNITS
+            ):
                 return name
         elif not _good_tuple(value, name):
             return name

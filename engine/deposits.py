@@ -242,7 +242,7 @@ def _apply_deposit(
     )
     if applied_usd6 and state.debts:
         end_settled_debts(state, out)
-        if state.held and not was_held:
+        if state.held:
             release_held(state, out)
 
 

@@ -118,7 +118,11 @@ class CollateralConverted:
 
 @dataclass(frozen=True, slots=True)
 class SubaccountBankrupt:
-    """Nothing is left but a debt: outstanding negative equity began (R27)."""
+    """Nothing is left but a debt: outstanding negative equity began (R27).
+
+    outstanding_usd6 is the realized loss not paid, -unsettled; dust worth nothing at the conversion rate is
+    not deducted.
+    """
 
     subaccount: SubaccountId
     outstanding_usd6: int

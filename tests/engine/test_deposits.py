@@ -227,6 +227,13 @@ def test_r29_another_deposit_that_ends_the_debt_releases_it(indebted: Exchange) 
     assert indebted.cash("1/0") == 300 * USDC
 
 
+def test_r29_accepting_one_that_ends_the_debt_releases_the_others(indebted: Exchange) -> None:
+    first, second = hold(indebted, 1_000 * USDC), hold(indebted, 50 * USDC)
+    events = indebted.must(cm.AcceptHeldDeposit, first)
+    assert [type(event) for event in events] == [DepositApplied, DebtEnded, DepositApplied]
+    assert (events[2].deposit_id, indebted.cash("1/0"), indebted.state.held) == (second, 50 * USDC, {})
+
+
 def test_r29_returning_costs_the_network_fee_and_happens_once(indebted: Exchange) -> None:
     """R29, I10: 10,000 lamports at $130 are 1300 usd6; the charge is the operator's and pays the network."""
     indebted.deposit("fees", SOL, "SOL")

@@ -142,6 +142,8 @@ ROWS: list[tuple[RejectReason, str, Row]] = [
     (R.MALFORMED_COMMAND, "price twice", lambda x: x.send(cm.UpdatePrices, (("SOL", 1), ("SOL", 2)), ())),
     (R.MALFORMED_COMMAND, "price absurd", lambda x: x.send(cm.UpdatePrices, (("SOL", 10**50),), ())),
     (R.MALFORMED_COMMAND, "negative fee", lambda x: x.send(cm.ConfirmWithdrawal, "w", "s", -1)),
+    (R.MALFORMED_COMMAND, "fee above u64", lambda x: x.send(cm.ReturnWithdrawal, "w", "s", 2**64)),
+    (R.MALFORMED_COMMAND, "slot above u64", lambda x: x.send(cm.AttestReserves, (), 2**64)),
     (R.MALFORMED_COMMAND, "negative slot", lambda x: x.send(cm.AttestReserves, (), -1)),
     (R.MALFORMED_COMMAND, "negative holdings", lambda x: x.send(cm.AttestReserves, (("SOL", -1),), 1)),
     (R.MALFORMED_COMMAND, "consent not text", lambda x: block(x, consents=("",))),
