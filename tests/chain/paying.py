@@ -14,8 +14,9 @@ from solders.account import Account
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from chain.payer import Payer, PayerOptions
+from chain.payer import Alarm, AlarmKind, Payer, PayerOptions, PayoutRequest
 from chain.rpc import RpcPool
+from chain.signer import KeypairSigner
 from chain.submission import PayoutRecord, PayoutState, decode_record, encode_record
 from chain.tokens import SYSTEM_PROGRAM, TOKEN_PROGRAM, associated_token_address
 from localnet.faults import EndpointFaults
@@ -250,3 +251,53 @@ async def running(payer: Payer) -> AsyncIterator[asyncio.Task[None]]:
             task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+# A funded hot wallet with its payer -------------------------------------------------------------------------
+
+S = PayoutState
+SOL = 1_000_000_000
+HOT = Keypair.from_seed(b"hot wallet" * 3 + b"!!")
+SOURCE = str(HOT.pubkey())
+
+
+class Bench:
+    """A funded hot wallet with its payer, store, alarms and results."""
+
+    def __init__(self, net: Net, pool: RpcPool, lamports: int = 100 * SOL) -> None:
+        self.net, self.pool = net, pool
+        self.store = MemoryStore()
+        self.alarms: list[Alarm] = []
+        self.results: list[PayoutRecord] = []
+        if lamports:
+            net.put(SOURCE, lamports)
+
+    def payer(self, options: PayerOptions = OPTIONS, pool: RpcPool | None = None, **more: object) -> Payer:
+        return Payer(
+            pool or self.pool,
+            more.pop("signer", None) or KeypairSigner(HOT),  # type: ignore[arg-type]
+            SOURCE,
+            self.store,
+            options=options,
+            on_result=self.results.append,
+            on_alarm=self.alarms.append,
+            **more,  # type: ignore[arg-type]
+        )
+
+    def state(self, payout_id: str) -> PayoutState | None:
+        record = self.store.load(payout_id)
+        return None if record is None else record.state
+
+    def alarmed(self, kind: AlarmKind) -> list[str]:
+        return [alarm.text for alarm in self.alarms if alarm.kind is kind]
+
+    async def over(self, *ids: str) -> list[PayoutRecord]:
+        def all_over() -> bool:
+            return all((r := self.store.load(i)) is not None and r.is_final for i in ids)
+
+        await until(all_over, lambda: f"{ids} over; {[self.store.load(i) for i in ids]}; {self.alarms}")
+        return [record for i in ids if (record := self.store.load(i)) is not None]
+
+
+def sol_payout(payout_id: str = "w1", units: int = SOL, destination: str = "") -> PayoutRequest:
+    return PayoutRequest(payout_id, "SOL", None, units, destination or new_wallet())
