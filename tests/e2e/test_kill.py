@@ -130,15 +130,19 @@ class Road:
             )
         )
 
-        async def is_in(*states: str) -> bool:
-            return (await here.payout_state(payout_id))["state"] in states
+        async def on_its_way() -> bool:
+            signature = (await here.payout_state(payout_id)).get("signature")
+            if not signature:
+                return False
+            statuses = await here.pool.call("getSignatureStatuses", [[signature]])
+            return statuses["value"][0] is not None
 
         async def settled() -> bool:
             return (await here.payout_state(payout_id))["settled_sequence"] is not None
 
-        # The chain stands still until the payout is stored as sent: its blockhash, and so its signature,
-        # is the same in every run.
-        await self.step(lambda: here.until("sent", lambda: is_in("sent", "confirmed", "finalized")))
+        # The chain stands still until the payout is signed, stored and sent: its blockhash, and so its
+        # signature, is the same in every run.
+        await self.step(lambda: here.until("sent", on_its_way))
         if first:
             await self.begin(LANDING)
         await asyncio.to_thread(here.validator.finalize)
