@@ -124,6 +124,7 @@ class Ledger:
 
     @property
     def genesis_hash(self) -> str:
+        """The blockhash of block 0, which tells this chain from every other."""
         return self.chain[0].blockhash
 
     def slot_at(self, commitment: str) -> int:
@@ -185,6 +186,10 @@ class Ledger:
             if key in block.written:
                 return block.written[key]
         return self.svm.account(key)
+
+    def is_written_after(self, key: Pubkey, slot: int) -> bool:
+        """Whether an account was written in any slot after this one, the open slot included."""
+        return any(key in block.written for block in self._later_blocks(slot))
 
     def keys_written_after(self, slot: int) -> set[Pubkey]:
         """The accounts written in any slot after this one, the open slot included."""
@@ -303,14 +308,13 @@ class Ledger:
         for key, account in accounts:
             self.index.update(key, self.svm.account(key), account)
             self.svm.write(key, account)
-        if self.svm.account(self.faucet.pubkey()) is None:
-            raise ValueError("a saved ledger has its faucet")
         self.chain, self._by_slot, self._heights = [], {}, {}
         for block in chain:
             self._append(block)
         self._confirmed, self._root = positions
         self._open(open_slot.slot)
         self.open = open_slot
+        self._set_clock()
         for block in [*chain, open_slot]:
             for record in block.transactions:
                 self._remember(record)
@@ -362,11 +366,15 @@ class Ledger:
         tip = self.tip
         time_s = max(self.time_s(slot), tip.time_s)
         self.open = Block(slot, tip.slot, tip.height + 1, "", tip.blockhash, time_s)
-        epoch_start = slot // SLOTS_PER_EPOCH * SLOTS_PER_EPOCH
-        self.svm.open_slot(slot, time_s, self.time_s(epoch_start))
+        self._set_clock()
         self.svm.set_recent_hashes(
             [(block.slot, hash_bytes(block.blockhash)) for block in reversed(self.chain[-512:])]
         )
+
+    def _set_clock(self) -> None:
+        slot = self.open.slot
+        epoch_start = slot // SLOTS_PER_EPOCH * SLOTS_PER_EPOCH
+        self.svm.open_slot(slot, self.open.time_s, self.time_s(epoch_start))
 
     def _announce_slot(self) -> None:
         self.publish(events.SlotOpened(self.open.slot, self.open.parent_slot, self.root_slot))

@@ -355,9 +355,9 @@ class Validator:
         self.call(self._load, self.ledger, Path(path))
 
     def _load(self, ledger: Ledger, path: Path) -> None:
-        clock = persistence.read_clock(path)
-        persistence.restore(ledger, path)
+        clock = persistence.read_clock(path)  # raises before anything has changed
         self._clock.genesis_s, self._clock.offset_s = clock.genesis_s, clock.offset_s
+        persistence.restore(ledger, path)
 
     def airdrop(self, key: Pubkey, lamports: int, *, settle: bool | None = None) -> str:
         """Transfer from the faucet; returns the signature.

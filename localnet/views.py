@@ -8,6 +8,7 @@ puts everything back). Must not know: JSON-RPC.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,19 @@ class View:
 
     def account(self, key: Pubkey) -> Account | None:
         """Read an account as of this view; None when it did not exist."""
+        if key == programs.SYSVAR_CLOCK:
+            return self._clock()
         return self.ledger.account_at(key, self.slot)
+
+    def _clock(self) -> Account | None:
+        """The clock of this view's slot: it is set, not written by a transaction, so no journal has it."""
+        account = self.ledger.svm.account(programs.SYSVAR_CLOCK)
+        if account is None:
+            return None
+        # slot, start of the epoch, epoch, epoch of the leader schedule, time
+        start_s, epoch, leader_epoch = struct.unpack_from("<qQQ", account.data, 8)
+        packed = struct.pack("<QqQQq", self.slot, start_s, epoch, leader_epoch, self.time_s)
+        return Account(account.lamports, packed, account.owner, False, account.rent_epoch)
 
     def balance(self, key: Pubkey) -> int:
         """Read a balance in lamports as of this view."""
@@ -108,12 +121,11 @@ class View:
         """
         ledger = self.ledger
         svm = ledger.svm
-        later = ledger.keys_written_after(self.slot)
-        if not later:
+        if self.slot == ledger.open.slot:
             return svm.simulate(transaction)
         tables = getattr(transaction.message, "address_table_lookups", ())
         keys = {*resolve_accounts(transaction.message, self.account).keys, *(t.account_key for t in tables)}
-        displaced = {key: svm.account(key) for key in keys & later}
+        displaced = {key: svm.account(key) for key in keys if ledger.is_written_after(key, self.slot)}
         try:
             for key in displaced:
                 svm.write(key, self.account(key))
