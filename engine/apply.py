@@ -65,13 +65,11 @@ def apply(state: State, command: cm.Command) -> Outcome:
     state.last_time_ns = command.time_ns
     state.sequence += 1
     outcome = handler(state, command)
-    if kind is cm.Deposit:
+    if type(outcome) is Accepted and kept_for_ever:
+        answers = state.deposit_answers if kind is cm.Deposit else state.answers
+        answers[command.id] = (command, outcome)
+    elif kind is not cm.Deposit:
         # The chain decides a deposit's id: one that was refused must be creditable later (R4).
-        if type(outcome) is Accepted:
-            state.deposit_answers[command.id] = (command, outcome)
-    elif kept_for_ever:
-        state.answers[command.id] = (command, outcome)
-    else:
         _remember_for_a_while(state, command, outcome)
     return outcome
 
@@ -214,7 +212,8 @@ def _body_of(kind: type[Any]) -> Callable[[Any], Any]:
 
 _Handler = Callable[[State, Any], Outcome]
 
-# Per command: its handler, and whether its answer is kept for ever (R4: whatever moves money).
+# Per command: its handler, and whether its acceptance is kept for ever (R4: whatever moves money). Refusals
+# are not, or anybody could fill the memory with requests that are refused.
 _TABLE: dict[type[Any], tuple[_Handler, bool]] = {
     cm.OpenSubaccount: (_open_subaccount, False),
     cm.SetOnDebt: (_set_on_debt, False),

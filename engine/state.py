@@ -153,8 +153,8 @@ class State:
     last_tick_ns: int = 0
     last_deficit_ns: int | None = None
     sequence: int = 0
-    # R4: answers kept for ever (deposits have ids of their own, given by the chain), and the last ones of
-    # commands that move no money, oldest first.
+    # R4: acceptances of what moved money, kept for ever (deposits have ids of their own, given by the chain),
+    # and the last other answers, oldest first.
     deposit_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
     answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
     recent_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)

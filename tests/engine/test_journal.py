@@ -168,17 +168,22 @@ def test_r04_the_first_answer_again_whatever_the_time(exchange: Exchange) -> Non
 
 
 def test_r04_what_is_remembered_how_long(make_exchange: type[Exchange]) -> None:
-    """R4: what moves money for ever; prices, ticks and the like the last `remembered_commands`."""
+    """R4: what moved money for ever; refusals, prices, ticks and the like the last `remembered_commands`."""
     exchange = make_exchange(replace(default_params(), remembered_commands=3))
     exchange.open("1/0")
-    exchange.send(cm.Deposit, "1/0", "USDC", USDC, "w", id="d")
-    exchange.send(cm.RequestWithdrawal, "1/0", "USDC", USDC, "x", id="w")
+    exchange.send(cm.Deposit, "1/0", "USDC", 5 * USDC, "w", id="d")
+    exchange.attest()
+    accepted = exchange.send(cm.RequestWithdrawal, "1/0", "USDC", USDC, "x", id="w")
+    refused = exchange.send(cm.RequestWithdrawal, "1/0", "USDC", 9 * USDC, "x", id="refused")
+    assert isinstance(accepted, Accepted) and isinstance(refused, Rejected)
+    assert not exchange.send(cm.RequestWithdrawal, "1/0", "USDC", 9 * USDC, "x", id="refused").recorded
     exchange.send(cm.Tick, id="t")
     for _ in range(4):
         exchange.tick()
-    assert not exchange.send(cm.Deposit, "1/0", "USDC", USDC, "w", id="d").recorded
+    assert not exchange.send(cm.Deposit, "1/0", "USDC", 5 * USDC, "w", id="d").recorded
     assert not exchange.send(cm.RequestWithdrawal, "1/0", "USDC", USDC, "x", id="w").recorded
     assert exchange.send(cm.Tick, id="t").recorded
+    assert exchange.send(cm.RequestWithdrawal, "1/0", "USDC", 9 * USDC, "x", id="refused").recorded
     assert len(exchange.state.recent_answers) == 3
 
 
