@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -127,8 +127,7 @@ class RpcServer:
             )
         if request.content_length is not None and request.content_length > MAX_REQUEST_BYTES:
             return web.Response(status=413, text="Payload too large\n", headers=_CORS)
-        # the faults need only what BaseRequest has; a low-level server makes no web.Request
-        response = await self.faults.respond(cast(web.Request, request), self._handle)
+        response = await self.faults.respond(request, self._handle)
         response.headers.update(_CORS)
         return response
 
