@@ -8,7 +8,9 @@ decoded, only compared with null (D5). Must not know what is watched.
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -93,14 +95,30 @@ _OUTCOME_DECODER: Final = msgspec.json.Decoder(_Outcome)
 _META_DECODER: Final = msgspec.json.Decoder(Meta)
 
 
-def block_params(slot: int, commitment: str, max_supported_transaction_version: int) -> list[Any]:
-    """Return the parameters of the one form of `getBlock` that we use (D1)."""
+class Header(msgspec.Struct):
+    """A block without its transactions' content: what a second node is asked about every block."""
+
+    blockhash: str
+    parentSlot: int  # noqa: N815
+    previousBlockhash: str  # noqa: N815
+    signatures: list[str]
+
+
+def signatures_digest(signatures: Iterable[str]) -> bytes:
+    """Return one hash of a block's first signatures in order: a transaction left out or added changes it."""
+    return hashlib.sha256("\n".join(signatures).encode()).digest()
+
+
+def block_params(
+    slot: int, commitment: str, max_supported_transaction_version: int, details: str = "accounts"
+) -> list[Any]:
+    """Return the parameters of the one form of `getBlock` that we use (D1), or of its header."""
     return [
         slot,
         {
             "commitment": commitment,
             "encoding": "json",
-            "transactionDetails": "accounts",
+            "transactionDetails": details,
             "rewards": False,
             "maxSupportedTransactionVersion": max_supported_transaction_version,
         },
@@ -126,6 +144,8 @@ def decode_block(body: bytes, slot: int) -> Block:
         # One missing meta means the node did not keep outcomes: nothing it says about balances counts.
         if transaction.meta == ABSENT or transaction.meta == NULL:
             raise BlockUnreadable(slot, f"transaction {position} has no meta")
+        if not transaction.transaction.signatures:
+            raise BlockUnreadable(slot, f"transaction {position} has no signature")
     return block
 
 

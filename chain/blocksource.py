@@ -7,11 +7,12 @@ prove that a slot was skipped. Must not know the consumer's checkpoint store.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from chain.blocks import block_params
+from chain.blocks import Header, block_params, signatures_digest
 from chain.credits import Checkpoint, Credit, Link, ScannedBlock, link_of
 from chain.errors import (
     BlockNotAvailable,
@@ -34,10 +35,12 @@ CONFIRMED: Final = "confirmed"
 
 @dataclass(frozen=True, slots=True)
 class Sourced:
-    """A scanned block and the endpoint that gave it."""
+    """A scanned block, the endpoint that gave it, and what a witness says of it."""
 
     block: ScannedBlock
     endpoint: Endpoint
+    header: Header | None = None
+    witness: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,16 @@ class BlockSource:
         max_supported_transaction_version: int = 1,
         walk_back_limit: int = 64,
         cross_check_units: Mapping[str, int] | None = None,
+        witness: bool = True,
     ) -> None:
         self.blocks_read = 0
         self.cross_checks = 0
+        self.headers_read = 0
         self._pool = pool
         self._watchlist = watchlist
         self._version = max_supported_transaction_version
         self._walk_back_limit = walk_back_limit
+        self._asks_witness = witness and len(pool.endpoints) > 1
         # By default every credit gets a second opinion as soon as there is somebody to ask.
         several = len(pool.endpoints) > 1
         everything = {t.symbol: 1 for t in watchlist.tokens if several}
@@ -103,6 +109,38 @@ class BlockSource:
         self.blocks_read += 1
         return Sourced(scan_block(body, slot, self._watchlist), endpoint)
 
+    async def witnessed(self, slot: int, endpoint: Endpoint) -> Sourced:
+        """Return the block, and from another endpoint, asked at the same time, its header and signatures.
+
+        The list of signatures is a fortieth of the block on mainnet. It shows a blockhash that is not the
+        cluster's before it becomes a checkpoint, and a transaction that was left out: no credit would point
+        to that. A witness that does not answer is no objection.
+        """
+        if not self._asks_witness:
+            return await self.block(slot, endpoint)
+        others = [other for other in self.endpoints() if other != endpoint]
+        if not others:
+            return await self.block(slot, endpoint)
+        asking = asyncio.create_task(self._header(slot, others[0]))
+        try:
+            sourced = await self.block(slot, endpoint)
+            return replace(sourced, header=await asking, witness=others[0])
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+    async def _header(self, slot: int, endpoint: Endpoint) -> Header | None:
+        params = block_params(slot, FINALIZED, self._version, "signatures")
+        header: Header | None
+        try:
+            header = await self._pool.call(
+                "getBlock", params, type=Header | None, endpoint=endpoint, attempts=1
+            )
+        except ChainError:
+            return None
+        self.headers_read += 1
+        return header
+
     async def next_block(
         self,
         checkpoint: Checkpoint,
@@ -133,7 +171,7 @@ class BlockSource:
 
     async def _walk_back(self, checkpoint: Checkpoint, slot: int, endpoint: Endpoint) -> Sourced:
         """Follow parent links from a later block down to the child of the checkpoint."""
-        sourced = await self.block(slot, endpoint)
+        sourced = await self.witnessed(slot, endpoint)
         for _ in range(self._walk_back_limit):
             link = link_of(checkpoint, sourced.block)
             if link is Link.NEXT:
@@ -148,7 +186,7 @@ class BlockSource:
         errors: list[str] = []
         for endpoint in self.endpoints(first):
             try:
-                return await self.block(slot, endpoint)
+                return await self.witnessed(slot, endpoint)
             except ChainError as error:
                 errors.append(str(error))
         raise TransportError(f"block {slot} exists, but nobody gives it: " + "; ".join(errors))
@@ -167,6 +205,8 @@ class BlockSource:
         transactions that succeeded; of a disputed block all credits are compared. Raises EndpointsDisagree
         or the error of those who did not answer.
         """
+        if not disputed:
+            self._hear_witness(checkpoint, sourced)
         if not disputed and not self._large(sourced.block):
             return sourced
         self.cross_checks += 1
@@ -194,6 +234,27 @@ class BlockSource:
             raise disagreement(answers[0], answers[1])
         raise failure or TransportError("no second endpoint to ask")
 
+    def _hear_witness(self, checkpoint: Checkpoint, sourced: Sourced) -> None:
+        """Raise EndpointsDisagree if the witness shows another child of the same checkpoint.
+
+        A header with another parent is no objection: the parent link proves that the witness is wrong.
+        """
+        header, block = sourced.header, sourced.block
+        if header is None or sourced.witness is None:
+            return
+        if (header.parentSlot, header.previousBlockhash) != (checkpoint.slot, checkpoint.blockhash):
+            return
+        if header.blockhash != block.blockhash:
+            told = f"{sourced.witness.name}: {header.blockhash}"
+        elif signatures_digest(header.signatures) != block.signatures_digest:
+            told = f"{sourced.witness.name}: {len(header.signatures)} other transactions"
+        else:
+            return
+        raise EndpointsDisagree(
+            f"block {block.slot}: {sourced.endpoint.name}: {block.blockhash} with "
+            f"{block.transactions} transactions; {told}"
+        )
+
     def _large(self, block: ScannedBlock) -> frozenset[Credit]:
         limits = self._cross_check_units
         return frozenset(c for c in block.credits if c.symbol in limits and c.units >= limits[c.symbol])
@@ -204,6 +265,7 @@ class BlockSource:
             one.blockhash == other.blockhash
             and one.parent_slot == other.parent_slot
             and one.previous_blockhash == other.previous_blockhash
+            and one.signatures_digest == other.signatures_digest
             and compared(one) == compared(other)
         )
 

@@ -17,6 +17,7 @@ class WatcherOptions:
     list_slots: int = 256  # slots asked for at once
     max_supported_transaction_version: int = 1
     cross_check_units: Mapping[str, int] | None = None  # D9 by symbol; None: every credit, given 2 endpoints
+    witness: bool = True  # a second endpoint's header and signatures for every block, where there is one
     early_notice: bool = True
     stall_alarm_s: float | None = 60.0
     hint_silence_s: float = 10.0

@@ -29,6 +29,7 @@ from chain.blocks import (
     by_account,
     decode_block,
     decode_meta,
+    signatures_digest,
     token_units,
 )
 from chain.credits import Checkpoint, Credit, Link, Notice, NoticeKind, ScannedBlock, link_of
@@ -76,6 +77,7 @@ def scan_block(body: bytes, slot: int, watchlist: Watchlist) -> ScannedBlock:
         credits=tuple(item for item in found if isinstance(item, Credit)),
         notices=tuple(item for item in found if isinstance(item, Notice)),
         transactions=len(block.transactions),
+        signatures_digest=signatures_digest(item.transaction.signatures[0] for item in block.transactions),
     )
 
 
@@ -102,7 +104,7 @@ class _View:
 def _view(item: BlockTransaction, slot: int, signatures: set[str]) -> _View | None:
     """Return the transaction's view, or None if it failed on chain: a failed transaction moved nothing."""
     body = item.transaction
-    signature = body.signatures[0] if body.signatures else ""
+    signature = body.signatures[0]
     if not signature:
         raise BlockUnreadable(slot, "a transaction has no signature")
     if signature in signatures:

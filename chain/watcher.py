@@ -89,6 +89,7 @@ class DepositWatcher:
             max_supported_transaction_version=self.options.max_supported_transaction_version,
             walk_back_limit=self.options.walk_back_limit,
             cross_check_units=self.options.cross_check_units,
+            witness=self.options.witness,
         )
         self._early = EarlyNotices(pool, self._source, on_seen=on_seen, on_voided=on_voided)
         self._wakeup = Wakeup(pool, silence_s=self.options.hint_silence_s)
@@ -206,7 +207,7 @@ class DepositWatcher:
         try:
             while waiting or running:
                 while waiting and len(running) < self.options.parallel_blocks:
-                    running.append(asyncio.create_task(self._source.block(waiting.popleft(), endpoint)))
+                    running.append(asyncio.create_task(self._source.witnessed(waiting.popleft(), endpoint)))
                 sourced = await self._straight(checkpoint, running.popleft(), endpoint)
                 if sourced is None:
                     # Not the child of the checkpoint, or not to be had here: prove it elsewhere, list anew.

@@ -32,7 +32,7 @@ from .forge import (
     token_account,
     watchlist,
 )
-from .scripted import Node, RawReply, RpcRefusal
+from .scripted import Node, RawReply, RpcRefusal, wants_header
 from .test_watcher import AT_99, DEPOSITS, FAST, chain_of, pool_of, take, until
 
 HONEST_SLOTS = [100, 101, 102, 105, 106, 107, 108, 109, 110]
@@ -89,7 +89,8 @@ def without(field: str) -> Callable[[Node], None]:
 
 
 def without_meta(node: Node) -> None:
-    forged = {**node.blocks[101], "transactions": [{**node.blocks[101]["transactions"][0], "meta": None}]}
+    first, *rest = node.blocks[101]["transactions"]
+    forged = {**node.blocks[101], "transactions": [{**first, "meta": None}, *rest]}
     on_block(node, 101, lambda: forged)
 
 
@@ -267,6 +268,46 @@ async def test_d9_a_deposit_that_one_node_erases_is_not_lost_once_disputed() -> 
     assert [(c.account, c.units) for b in blocks for c in b.credits] == DEPOSITS
 
 
+def other_blockhash(node: Node) -> None:
+    """A block without deposits, with the right parent and a blockhash of its own."""
+    on_block(node, 102, lambda: {**node.blocks[102], "blockhash": blockhash("lie", 102)})
+
+
+@pytest.mark.parametrize("sabotage", [erase, other_blockhash])
+async def test_d2_the_witness_finds_what_no_credit_points_to(sabotage: Sabotage) -> None:
+    """The liar is asked first; it leaves out deposits, or its blockhash would spoil the checkpoint."""
+    liar, one, two = chain_of("liar"), chain_of("one"), chain_of("two")
+    sabotage(liar)
+    alarms: list[Alarm] = []
+    async with pool_of(liar, one, two, ws=False) as pool:
+        watcher = DepositWatcher(pool, watchlist(), checkpoint=AT_99, options=FAST, on_alarm=alarms.append)
+        blocks = await take(watcher, 9)
+    assert [(c.account, c.units) for b in blocks for c in b.credits] == DEPOSITS
+    assert "liar" in {alarm.endpoint for alarm in alarms}
+
+
+@pytest.mark.parametrize("sabotage", [erase, other_blockhash])
+async def test_d2_with_two_nodes_the_witness_halts_until_they_agree(sabotage: Sabotage) -> None:
+    liar, honest = chain_of("liar"), chain_of("honest")
+    sabotage(liar)
+    async with pool_of(liar, honest, ws=False) as pool:
+        watcher = DepositWatcher(pool, watchlist(), checkpoint=AT_99, options=FAST)
+        waiting = asyncio.create_task(take(watcher, 9))
+        await until(lambda: AlarmKind.ENDPOINTS_DISAGREE in watcher.alarms.active)
+        liar.script.clear()
+        blocks = await waiting
+    assert [b.slot for b in blocks] == HONEST_SLOTS
+    assert [(c.account, c.units) for b in blocks for c in b.credits] == DEPOSITS
+
+
+async def test_d2_a_silent_witness_is_no_objection() -> None:
+    node, silent = chain_of(), chain_of("silent")
+    silent.script["getBlock"] = lambda params: raw("", 502)()
+    async with pool_of(node, silent, ws=False) as pool:
+        blocks = await take(DepositWatcher(pool, watchlist(), checkpoint=AT_99, options=LINKS_ONLY), 9)
+    assert [(c.account, c.units) for b in blocks for c in b.credits] == DEPOSITS
+
+
 @pytest.mark.parametrize("sabotage", [inflate, invent, unfail])
 async def test_d9_two_nodes_that_disagree_credit_nothing(sabotage: Sabotage) -> None:
     liar, honest = chain_of("liar"), chain_of("honest")
@@ -316,8 +357,10 @@ async def test_d9_only_credits_at_or_above_the_threshold_are_cross_checked() -> 
     async with pool_of(one, two, ws=False) as pool:
         watcher = DepositWatcher(pool, watchlist(), checkpoint=AT_99, options=options)
         await take(watcher, 9)
-        asked = [p[0] for n in (one, two) for m, p in n.requests if m == "getBlock"]
-    assert sorted(asked) == sorted([*HONEST_SLOTS, 108])
+        asked = [p for n in (one, two) for m, p in n.requests if m == "getBlock"]
+    assert sorted(p[0] for p in asked if not wants_header(p)) == sorted([*HONEST_SLOTS, 108])
+    # And every block has a witness, by its header alone.
+    assert sorted(p[0] for p in asked if wants_header(p)) == HONEST_SLOTS
 
 
 async def test_d9_the_second_node_is_down_so_large_credits_wait() -> None:
