@@ -11,6 +11,7 @@ import asyncio
 import base64
 import json
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -149,7 +150,11 @@ def run(quick: bool, block: Path | None) -> list[Row]:
     count = 300 if quick else 5_000
     alone = _directly(count)
     rows = []
-    with serving() as (url, boot_s):
+    boots = []
+    for _ in range(1 if quick else 5):
+        with serving() as (_, boot_s):
+            boots.append(boot_s)
+    with serving() as (url, _):
         payers = [Keypair() for _ in range(32)]
         for payer in payers:
             _ask(url, "requestAirdrop", [str(payer.pubkey()), 1_000 * 10**9])
@@ -157,8 +162,8 @@ def run(quick: bool, block: Path | None) -> list[Row]:
         rows.append(
             Row(
                 "localnet's first answer",
-                "`makewhole localnet`, a cold process, to getHealth",
-                boot_s,
+                f"`makewhole localnet`, a new process, to getHealth; median of {len(boots)}",
+                statistics.median(boots),
                 "s",
                 aim="< 1 s",
             )
