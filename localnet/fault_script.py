@@ -181,12 +181,17 @@ class _Stage(Protocol):
 
 
 class FaultPlayer:
-    """Carries out a script. Tell it every slot with `reach`; `struck` and `refused` say what it did."""
+    """Carries out a script. Tell it every slot with `reach`; `struck` and `refused` say what it did.
+
+    Faults of endpoints strike at once. Those of the chain wait in `due` for `strike_chain`, because the
+    ledger must not be changed by the very event that announces a slot.
+    """
 
     def __init__(self, script: FaultScript, stage: _Stage, start_slot: int) -> None:
         self.script = script
         self.struck: list[Step] = []
         self.refused: list[tuple[Step, str]] = []
+        self.due: list[Step] = []
         self._stage = stage
         self._start = start_slot
         self._waiting = list(script.steps)
@@ -195,25 +200,36 @@ class FaultPlayer:
     @property
     def done(self) -> bool:
         """Whether every step has been struck and every fault of a span lifted."""
-        return not self._waiting and not self._holding
+        return not self._waiting and not self._holding and not self.due
 
     def reach(self, slot: int) -> None:
-        """Strike and lift all that is due at an absolute slot; a refused reorganization is recorded."""
+        """Strike and lift all that is due at an absolute slot, but for faults of the chain."""
         now = slot - self._start
         for held in [held for held in self._holding if held[0] <= now]:
             self._holding.remove(held)
             self._stage.lift(held[1], held[2])
         while self._waiting and self._waiting[0].at <= now:
-            self._strike(self._waiting.pop(0))
+            step = self._waiting.pop(0)
+            if step.endpoint == CHAIN:
+                self.due.append(step)
+            else:
+                self._strike(step)
+
+    def strike_chain(self) -> None:
+        """Strike the faults of the chain that are due, also those that fall due meanwhile."""
+        while self.due:
+            self._strike(self.due.pop(0))
 
     def _strike(self, step: Step) -> None:
+        """Strike one step. A reorganization that the chain refuses is recorded."""
         fault = replace(step.fault, at=tuple(slot + self._start for slot in step.fault.at))
+        self.struck.append(step)  # before it strikes: a skipped slot may be another step's
         try:
             self._stage.strike(fault, MAIN_ENDPOINT if step.endpoint == CHAIN else step.endpoint)
         except ValueError as error:
+            self.struck.remove(step)
             self.refused.append((step, str(error)))
             return
-        self.struck.append(step)
         if step.span:
             self._holding.append((step.at + step.span, fault, step.endpoint))
 
@@ -232,7 +248,7 @@ class _Validator(Protocol):
 def play(script: FaultScript, stage: _Stage, validator: _Validator) -> FaultPlayer:
     """Play a script on a validator from its current slot on; it follows the clock by itself.
 
-    A slot's steps are struck when the server's loop is free again after the slot opened: with slots advanced
+    Faults of the chain strike when the server's loop is free again after the slot opened: with slots advanced
     by hand, advance one at a time.
     """
 
@@ -240,17 +256,17 @@ def play(script: FaultScript, stage: _Stage, validator: _Validator) -> FaultPlay
         player = FaultPlayer(script, stage, validator.ledger.slot_at("processed"))
 
         def listener(event: object) -> None:
-            # not inside the event: the ledger must not be changed by its own listener
             if isinstance(event, SlotOpened):
-                asyncio.get_running_loop().call_soon(advance, event.slot)
-
-        def advance(slot: int) -> None:
-            player.reach(slot)
-            if player.done:
-                unsubscribe()
+                idle = not player.due
+                player.reach(event.slot)
+                if player.due and idle:
+                    asyncio.get_running_loop().call_soon(player.strike_chain)
+                if player.done:
+                    unsubscribe()
 
         unsubscribe = validator.ledger.subscribe(listener)
         player.reach(validator.ledger.slot_at("processed"))
+        player.strike_chain()
         return player
 
     played: FaultPlayer = validator.call(start)

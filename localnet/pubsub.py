@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -39,6 +40,7 @@ QUEUE_NOTIFICATIONS = 10_000
 PING_S = 30.0
 
 Json = Any
+_log = logging.getLogger("localnet.pubsub")
 
 
 class _Connection:
@@ -140,7 +142,11 @@ class PubSubServer:
     def _on_event(self, event: Event) -> None:
         if not self._connections:
             return
-        self._deliver(self._book.notifications(event))
+        try:
+            self._deliver(self._book.notifications(event))
+        except Exception:
+            # a fault of ours must not stop the chain that told us
+            _log.exception("%s could not be reported", type(event).__name__)
 
     def _deliver(self, notifications: Iterable[Notification]) -> None:
         """Queue each notification, encoded once, for every connection that holds its subscription."""

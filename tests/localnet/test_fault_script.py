@@ -98,6 +98,9 @@ def test_the_player_strikes_and_lifts_on_its_slots() -> None:
 def test_what_the_backend_cannot_do_is_recorded_as_refused() -> None:
     player = FaultPlayer(FaultScript.parse("at 0 chain: skip_slots slots=2"), Faults(), start_slot=1)
     player.reach(1)
+    assert not player.done
+    player.strike_chain()
+    assert player.done
     assert player.struck == []
     assert [(str(step), why) for step, why in player.refused] == [
         ("at 0 chain: skip_slots slots=2", "this backend cannot skip slots or reorganize")
