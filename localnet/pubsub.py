@@ -144,8 +144,7 @@ class PubSubServer:
             return
         try:
             self._deliver(self._book.notifications(event))
-        except Exception:
-            # a fault of ours must not stop the chain that told us
+        except Exception:  # noqa: BLE001 - logged; a fault of ours must not stop the chain that told us
             _log.exception("%s could not be reported", type(event).__name__)
 
     def _deliver(self, notifications: Iterable[Notification]) -> None:
