@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -20,6 +20,7 @@ from solders.clock import Clock
 from solders.epoch_schedule import EpochSchedule
 from solders.hash import Hash
 from solders.litesvm import LiteSVM
+from solders.message import MessageV1
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
@@ -51,6 +52,9 @@ class Execution:
     return_data: tuple[str, bytes] | None
     # only from `simulate`
     post_accounts: dict[Pubkey, Account] | None = None
+
+
+_UNPAID: Final = Execution("InsufficientFundsForFee", False, 0, (), (), 0, None)
 
 
 class Svm:
@@ -96,10 +100,42 @@ class Svm:
 
     def execute(self, transaction: VersionedTransaction) -> Execution:
         """Run a transaction and keep its changes; a failed one keeps only the fee."""
-        return _execution(self._svm.send_transaction(transaction))
+        bid = _v1_priority_fee(transaction)
+        if not bid:
+            return _execution(self._svm.send_transaction(transaction))
+        payer = transaction.message.account_keys[0]
+        before = self.account(payer)
+        if not self._take(payer, before, bid):
+            return _UNPAID
+        result = _execution(self._svm.send_transaction(transaction))
+        if not result.included:
+            self.write(payer, before)
+        return replace(result, fee_lamports=result.fee_lamports + bid)
 
     def simulate(self, transaction: VersionedTransaction) -> Execution:
         """Run a transaction and keep nothing."""
+        bid = _v1_priority_fee(transaction)
+        if not bid:
+            return self._simulate(transaction)
+        payer = transaction.message.account_keys[0]
+        before = self.account(payer)
+        if not self._take(payer, before, bid):
+            return _UNPAID
+        try:
+            result = self._simulate(transaction)
+        finally:
+            self.write(payer, before)
+        return replace(result, fee_lamports=result.fee_lamports + bid)
+
+    def _take(self, payer: Pubkey, account: Account | None, lamports: int) -> bool:
+        """Take a v1 transaction's priority fee, which this LiteSVM does not know, before it runs."""
+        if account is None or account.lamports <= lamports:
+            return False
+        rest = account.lamports - lamports
+        self.write(payer, Account(rest, account.data, account.owner, False, account.rent_epoch))
+        return True
+
+    def _simulate(self, transaction: VersionedTransaction) -> Execution:
         result = self._svm.simulate_transaction(transaction)
         if isinstance(result, SimulatedTransactionInfo):
             return _execution(result.meta(), dict(result.post_accounts()))
@@ -131,6 +167,12 @@ class Svm:
     def boot_accounts(self, owners: Iterable[Pubkey]) -> list[Pubkey]:
         """The addresses of all accounts of these owners."""
         return [key for owner in owners for key, _ in self._svm.get_program_accounts(owner)]
+
+
+def _v1_priority_fee(transaction: VersionedTransaction) -> int:
+    """The lamports that a v1 message bids beside the signature fee."""
+    message = transaction.message
+    return (message.config.priority_fee or 0) if isinstance(message, MessageV1) else 0
 
 
 def hash_bytes(text: str) -> bytes:

@@ -9,6 +9,7 @@ from solders.account import Account
 from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
+from solders.message import MessageV1, TransactionConfig
 from solders.pubkey import Pubkey
 from solders.system_program import (
     AdvanceNonceAccountParams,
@@ -18,6 +19,7 @@ from solders.system_program import (
     create_account,
     initialize_nonce_account,
 )
+from solders.transaction import VersionedTransaction
 
 from localnet import events, execution, programs
 from localnet.blocks import TransactionRecord
@@ -84,6 +86,35 @@ def test_transactions_of_every_version_run(build: object) -> None:
     transaction = build(payer, tip_hash(ledger), pay(payer.pubkey(), target, SOL))  # type: ignore[operator]
     assert isinstance(ledger.process(transaction), TransactionRecord)
     assert ledger.view("processed").balance(target) == SOL
+
+
+@pytest.mark.parametrize("lamports", [SOL, 99 * SOL])
+def test_a_v1_transaction_pays_its_bid_whether_it_succeeds_or_not(lamports: int) -> None:
+    ledger = make_ledger()
+    payer = fund(ledger)
+    config = TransactionConfig(priority_fee=1_234, compute_unit_limit=1_000)
+    instruction = pay(payer.pubkey(), Pubkey.new_unique(), lamports)
+    message = MessageV1.try_compile(payer.pubkey(), [instruction], tip_hash(ledger), config)
+    transaction = VersionedTransaction(message, [payer])
+    simulated = ledger.view("processed").simulate(transaction)
+    assert ledger.view("processed").balance(payer.pubkey()) == 10 * SOL
+    record = ledger.process(transaction)
+    assert isinstance(record, TransactionRecord)
+    assert simulated.fee_lamports == record.fee_lamports == 6_234
+    assert sum(record.pre_balances) - sum(record.post_balances) == 6_234
+    assert (record.err is None) == (lamports == SOL)
+    assert record.compute_unit_price == 1_234_000
+
+
+def test_a_v1_bid_above_the_balance_is_refused_without_a_trace() -> None:
+    ledger = make_ledger()
+    payer = fund(ledger, SOL)
+    config = TransactionConfig(priority_fee=SOL)
+    instruction = pay(payer.pubkey(), Pubkey.new_unique(), 1)
+    message = MessageV1.try_compile(payer.pubkey(), [instruction], tip_hash(ledger), config)
+    refused = ledger.process(VersionedTransaction(message, [payer]))
+    assert refused == NotIncluded("InsufficientFundsForFee")
+    assert ledger.view("processed").balance(payer.pubkey()) == SOL
 
 
 def test_the_same_transaction_again_is_refused_until_its_blockhash_expires() -> None:
