@@ -33,6 +33,9 @@ __all__ = ["Accepted", "Outcome", "Rejected", "apply"]
 
 # Far above every limit that has a reason of its own, far below what would slow arithmetic or break JSON.
 _MAX_INTEGER = 2**127
+# A tick's answer names every position. Whoever sends ticks and prices repeats the last one at most.
+CLOCKWORK_REMEMBERED = 10
+_CLOCKWORK = (cm.Tick, cm.UpdatePrices, cm.AttestReserves)
 _MAY_BE_EMPTY = ("sender", "destination_fault")
 # A wrong slot would lock out every later attestation; a fee beyond all lamports cannot have been paid.
 _UNSIGNED_64 = ("network_fee_units", "slot")
@@ -53,7 +56,7 @@ def apply(state: State, command: cm.Command) -> Outcome:
     if kind is cm.Deposit:
         known = state.deposit_answers.get(command.id)
     else:
-        known = state.answers.get(command.id) or state.recent_answers.get(command.id)
+        known = _known(state, command.id)
     if known is not None:
         first, answer = known
         if type(first) is not kind or body_of(first) != body_of(command):
@@ -80,11 +83,18 @@ def _repeated(answer: Outcome) -> Outcome:
     return Rejected(answer.reason, answer.detail, answer.retry_at_ns, answer.would_pass_units, recorded=False)
 
 
+def _known(state: State, command_id: str) -> tuple[cm.Command, Outcome] | None:
+    found = state.answers.get(command_id)
+    return found or state.recent_answers.get(command_id) or state.clockwork_answers.get(command_id)
+
+
 def _remember_for_a_while(state: State, command: cm.Command, outcome: Outcome) -> None:
-    recent = state.recent_answers
-    recent[command.id] = (command, outcome)
-    while len(recent) > state.params.remembered_commands:
-        del recent[next(iter(recent))]
+    answers, kept = state.recent_answers, state.params.remembered_commands
+    if type(command) in _CLOCKWORK and type(outcome) is Accepted:
+        answers, kept = state.clockwork_answers, CLOCKWORK_REMEMBERED
+    answers[command.id] = (command, outcome)
+    while len(answers) > kept:
+        del answers[next(iter(answers))]
 
 
 def _malformed(command: cm.Command) -> str:

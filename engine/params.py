@@ -69,7 +69,7 @@ class Params:
     velocity_window_ns: int = _DAY_NS  # R32
     velocity_max_ns: int = _DAY_NS  # longest wait in the velocity queue
     attestation_max_age_ns: int = 60 * NS_PER_SECOND  # R33a
-    remembered_commands: int = 1_000  # R4: answers kept of commands that move no money
+    remembered_commands: int = 1_000  # R4: answers kept of refusals and settings
 
 
 def default_params() -> Params:

@@ -154,10 +154,11 @@ class State:
     last_deficit_ns: int | None = None
     sequence: int = 0
     # R4: acceptances of what moved money, kept for ever (deposits have ids of their own, given by the chain),
-    # and the last other answers, oldest first.
+    # the last other answers, and the last ones of ticks, prices and attestations, oldest first.
     deposit_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
     answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
     recent_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
+    clockwork_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
     # Derived, rebuilt on load.
     holders: dict[str, dict[SubaccountId, None]] = field(default_factory=dict)
     unsettled_holders: dict[SubaccountId, None] = field(default_factory=dict)
@@ -244,7 +245,7 @@ def state_hash(state: State) -> str:
     return sha256(dump_state(state)).hexdigest()
 
 
-_ANSWER_FIELDS = ("deposit_answers", "answers", "recent_answers")
+_ANSWER_FIELDS = ("deposit_answers", "answers", "recent_answers", "clockwork_answers")
 _PLAIN_FIELDS = (
     "deposited_units",
     "withdrawn_units",

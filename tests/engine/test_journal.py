@@ -168,7 +168,9 @@ def test_r04_the_first_answer_again_whatever_the_time(exchange: Exchange) -> Non
 
 
 def test_r04_what_is_remembered_how_long(make_exchange: type[Exchange]) -> None:
-    """R4: what moved money for ever; refusals, prices, ticks and the like the last `remembered_commands`."""
+    """R4: what moved money for ever; refusals and settings the last `remembered_commands`; clockwork the
+    last 10.
+    """
     exchange = make_exchange(replace(default_params(), remembered_commands=3))
     exchange.open("1/0")
     exchange.send(cm.Deposit, "1/0", "USDC", 5 * USDC, "w", id="d")
@@ -178,13 +180,17 @@ def test_r04_what_is_remembered_how_long(make_exchange: type[Exchange]) -> None:
     assert isinstance(accepted, Accepted) and isinstance(refused, Rejected)
     assert not exchange.send(cm.RequestWithdrawal, "1/0", "USDC", 9 * USDC, "x", id="refused").recorded
     exchange.send(cm.Tick, id="t")
-    for _ in range(4):
+    for _ in range(9):
         exchange.tick()
+    assert not exchange.send(cm.Tick, id="t").recorded
+    exchange.tick()
+    for _ in range(3):
+        exchange.must(cm.SetOnDebt, "1/0", "apply")
     assert not exchange.send(cm.Deposit, "1/0", "USDC", 5 * USDC, "w", id="d").recorded
     assert not exchange.send(cm.RequestWithdrawal, "1/0", "USDC", USDC, "x", id="w").recorded
     assert exchange.send(cm.Tick, id="t").recorded
     assert exchange.send(cm.RequestWithdrawal, "1/0", "USDC", 9 * USDC, "x", id="refused").recorded
-    assert len(exchange.state.recent_answers) == 3
+    assert (len(exchange.state.recent_answers), len(exchange.state.clockwork_answers)) == (3, 10)
 
 
 def test_r04_same_id_of_another_kind_is_another_body(exchange: Exchange) -> None:
