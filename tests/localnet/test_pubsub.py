@@ -18,6 +18,7 @@ from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
+from localnet import minting, programs
 from localnet.base58 import encode as base58_encode
 from localnet.events import SignatureReceived
 from localnet.faults import EndpointFaults
@@ -25,6 +26,7 @@ from localnet.ledger import Ledger
 from localnet.pubsub import PubSubServer
 
 SYSTEM = Pubkey.default()
+NEVER_DUE = 2**64 - 1  # the rent epoch of every account that is exempt, which all are
 
 
 class Client:
@@ -239,8 +241,6 @@ async def test_account_notifications_at_each_level_with_exact_value(net: Net) ->
         options = {"commitment": commitment, "encoding": "base64"}
         ids[await client.subscribe("accountSubscribe", str(target), options)] = commitment
     net.pay(target, 1_000_000)
-    account = net.ledger.account_at(target, 1)
-    assert account is not None
     (message,) = await client.drain()
     assert message == {
         "jsonrpc": "2.0",
@@ -253,7 +253,7 @@ async def test_account_notifications_at_each_level_with_exact_value(net: Net) ->
                     "executable": False,
                     "lamports": 1_000_000,
                     "owner": str(SYSTEM),
-                    "rentEpoch": account.rent_epoch,
+                    "rentEpoch": NEVER_DUE,
                     "space": 0,
                 },
             },
@@ -337,7 +337,7 @@ async def test_program_notifications_obey_filters(net: Net) -> None:
             "executable": False,
             "lamports": 9,
             "owner": str(program),
-            "rentEpoch": 0,
+            "rentEpoch": NEVER_DUE,
             "space": 4,
         },
     }
@@ -360,6 +360,50 @@ async def test_program_notifications_at_confirmed_come_with_the_block(net: Net) 
     # slot 1 is confirmed: its last state, not the newer one of slot 2
     assert message["params"]["result"]["context"] == {"slot": 1}
     assert message["params"]["result"]["value"]["account"]["lamports"] == 2
+
+
+async def test_token_accounts_parsed_by_account_and_by_program(net: Net) -> None:
+    client = await net.connect()
+    owner, authority = Keypair().pubkey(), Keypair()
+    mint = minting.create_mint(
+        net.ledger,
+        decimals=6,
+        program=programs.TOKEN,
+        keypair=Keypair(),
+        authority=authority,
+        freeze_authority=None,
+    )
+    account = minting.associated_token_address(owner, mint.address, programs.TOKEN)
+    options = {"commitment": "confirmed", "encoding": "jsonParsed"}
+    single = await client.subscribe("accountSubscribe", str(account), options)
+    filters = ["tokenAccountState", {"memcmp": {"offset": 32, "bytes": str(owner)}}]
+    owned = await client.subscribe("programSubscribe", str(programs.TOKEN), options | {"filters": filters})
+    assert minting.mint_to(net.ledger, mint, owner, 1_500_000) == account
+    minting.mint_to(net.ledger, mint, Keypair().pubkey(), 7)
+    net.ledger.advance(2)
+    by_id = {m["params"]["subscription"]: m["params"]["result"]["value"] for m in await client.drain()}
+    assert set(by_id) == {single, owned}
+    assert by_id[owned]["pubkey"] == str(account)
+    assert by_id[owned]["account"] == by_id[single]
+    assert by_id[single]["data"] == {
+        "program": "spl-token",
+        "space": 165,
+        "parsed": {
+            "type": "account",
+            "info": {
+                "isNative": False,
+                "mint": str(mint.address),
+                "owner": str(owner),
+                "state": "initialized",
+                "tokenAmount": {
+                    "amount": "1500000",
+                    "decimals": 6,
+                    "uiAmount": 1.5,
+                    "uiAmountString": "1.5",
+                },
+            },
+        },
+    }
 
 
 async def test_logs_by_mention_and_of_all(net: Net) -> None:
