@@ -32,7 +32,7 @@ class EarlyNotices:
         on_seen: Callable[[Credit], None] | None = None,
         on_voided: Callable[[Credit], None] | None = None,
     ) -> None:
-        self.seen: dict[tuple[str, str], Credit] = {}  # by credit key and blockhash
+        self.seen: dict[tuple[str, int, str], Credit] = {}  # by credit key, slot and blockhash
         self.voided = 0
         self._pool = pool
         self._source = source
@@ -68,7 +68,7 @@ class EarlyNotices:
         if block.slot <= self._finalized_slot:
             return  # overtaken: finalized already, or gone
         for credit in block.credits:
-            row = (credit.key, credit.blockhash)
+            row = (credit.key, credit.slot, credit.blockhash)
             if row not in self.seen:
                 self.seen[row] = credit
                 if self._on_seen is not None:
@@ -77,7 +77,7 @@ class EarlyNotices:
     def settle(self, block: ScannedBlock) -> None:
         """End the rows up to a finalized block: those it contains are settled, the others voided (D8)."""
         self._finalized_slot = block.slot
-        final = {(credit.key, credit.blockhash) for credit in block.credits}
+        final = {(credit.key, credit.slot, credit.blockhash) for credit in block.credits}
         for row in [row for row, credit in self.seen.items() if credit.slot <= block.slot]:
             credit = self.seen.pop(row)
             if row not in final:
