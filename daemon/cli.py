@@ -44,42 +44,17 @@ DEFAULT_CONFIG = Path("makewhole.toml")
 
 def main() -> None:
     """Run the command line; ends the process with the exit status of what happened."""
+    from chain.errors import ChainError
+    from daemon.errors import DaemonError
+
     try:
-        status = app(standalone_mode=False)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except Exception as error:  # noqa: BLE001  # explained, or raised again
-        raise SystemExit(_explain(error)) from (None if _is_explained(error) else error)
-    raise SystemExit(status if isinstance(status, int) else 0)
-
-
-def _is_explained(error: Exception) -> bool:
-    import click
-
-    from chain.errors import ChainError
-    from daemon.errors import DaemonError
-
-    return isinstance(error, click.ClickException | click.Abort | DaemonError | ChainError)
-
-
-def _explain(error: Exception) -> int:
-    import click
-
-    from chain.errors import ChainError
-    from daemon.errors import DaemonError
-
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
-    if isinstance(error, click.Abort):
-        return 130
-    if isinstance(error, DaemonError):
+        app()  # ends with SystemExit, also for a wrong option
+    except DaemonError as error:
         typer.secho(f"makewhole: {error}", err=True, fg="red")
-        return error.exit_status
-    if isinstance(error, ChainError):
+        raise SystemExit(error.exit_status) from None
+    except ChainError as error:
         typer.secho(f"makewhole: {error}", err=True, fg="red")
-        return 5
-    raise error
+        raise SystemExit(5) from None
 
 
 def _loaded(path: Path) -> Config:
@@ -136,7 +111,7 @@ def run(
     config: ConfigOption = DEFAULT_CONFIG,
     from_genesis: Annotated[bool, typer.Option(help="Replay the whole journal, use no snapshot.")] = False,
     quiet: Annotated[bool, typer.Option(help="Log warnings only.")] = False,
-) -> int:
+) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
     import logging
 
@@ -160,7 +135,6 @@ def run(
         )
 
     uvloop.run(service.run(loaded, from_genesis=from_genesis, on_ready=ready))
-    return 0
 
 
 @app.command()
@@ -171,21 +145,21 @@ def localnet(
     slot_ms: Annotated[int, typer.Option(help="Milliseconds per slot.")] = 400,
     ledger: Annotated[Path | None, typer.Option(help="Save the ledger here and start from it.")] = None,
     quiet: Annotated[bool, typer.Option(help="Print nothing but errors.")] = False,
-) -> int:
+) -> None:
     """Run an embedded Solana for wallets and tests."""
     from localnet.cli import run as serve
 
-    return serve(host, rpc_port, ws_port, slot_ms, ledger, quiet)
+    raise typer.Exit(serve(host, rpc_port, ws_port, slot_ms, ledger, quiet))
 
 
 @app.command()
 def demo(
     keep: Annotated[Path | None, typer.Option(help="Keep database and logs in this folder.")] = None,
-) -> int:
+) -> None:
     """Show the main road, end to end, on an embedded Solana and a real database. Under a minute."""
     from daemon.demo import demo as show
 
-    return show(keep)
+    raise typer.Exit(show(keep))
 
 
 # -- configuration and keys --

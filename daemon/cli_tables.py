@@ -21,14 +21,19 @@ def amount(units: int | None, asset: str) -> str:
     if units is None:
         return "-"
     decimals = DECIMALS.get(asset)
-    return f"{units} units of {asset}" if decimals is None else f"{format_amount(units, decimals)} {asset}"
+    return f"{units:,} units of {asset}" if decimals is None else f"{_decimal(units, decimals)} {asset}"
 
 
 def usd(usd6: int | None) -> str:
     """Write micro-dollars as dollars."""
-    return (
-        "-" if usd6 is None else f"${format_amount(usd6, 6)}" if usd6 >= 0 else f"-${format_amount(-usd6, 6)}"
-    )
+    if usd6 is None:
+        return "-"
+    return f"-${_decimal(-usd6, 6)}" if usd6 < 0 else f"${_decimal(usd6, 6)}"
+
+
+def _decimal(units: int, decimals: int) -> str:
+    whole, point, fraction = format_amount(units, decimals).partition(".")
+    return f"{int(whole):,}{point}{fraction}"
 
 
 def _pairs(title: str, rows: list[tuple[str, str]]) -> None:

@@ -6,14 +6,17 @@ import json
 import sys
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from daemon.errors import InvariantBreach, StoreCorrupt
 from daemon.recovery import entries, stored_params, where_it_breaks
 from daemon.store.database import Database
+from engine.codec import tagged
 from engine.invariants import check
-from engine.journal import GENESIS_HASH, JournalCorrupt, replay
+from engine.journal import GENESIS_HASH, JournalCorrupt, decode_command, decode_outcome, replay
+from engine.outcome import Accepted
 from engine.state import State, new_state, state_hash
 
 
@@ -67,18 +70,26 @@ def export(path: Path, subaccount: str | None) -> None:
     try:
         for row in database.journal():
             if named is None or named in row.command or named in row.outcome:
-                _print(
-                    msgspec.json.encode(
-                        {
-                            "sequence": row.sequence,
-                            "command": msgspec.Raw(row.command),
-                            "outcome": msgspec.Raw(row.outcome),
-                            "hash": row.hash.hex(),
-                        }
-                    ).decode()
-                )
+                command, outcome = in_words(row.command, row.outcome)
+                entry = {
+                    "sequence": row.sequence,
+                    "command": command,
+                    "outcome": outcome,
+                    "hash": row.hash.hex(),
+                }
+                _print(msgspec.json.encode(entry).decode())
     finally:
         database.close()
+
+
+def in_words(command: bytes, outcome: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a journal entry's command and outcome with every field by its name."""
+    found = decode_outcome(outcome)
+    if isinstance(found, Accepted):
+        told: dict[str, Any] = {"type": "Accepted", "events": [tagged(event) for event in found.events]}
+    else:
+        told = {**tagged(found), "reason": found.reason.value}
+    return tagged(decode_command(command)), told
 
 
 def _print(line: str) -> None:

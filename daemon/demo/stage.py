@@ -120,7 +120,14 @@ class Stage:
         await asyncio.to_thread(self.validator.airdrop, keypair.pubkey(), sol_units)
         if usdc_units:
             await asyncio.to_thread(self.validator.mint_to, self.mint, keypair.pubkey(), usdc_units)
-        return Wallet(name, keypair, self.pool)
+        made = Wallet(name, keypair, self.pool)
+        token, units = (self.usdc, usdc_units) if usdc_units else (self.sol, sol_units)
+
+        async def arrived() -> bool:
+            return await made.balance(token, "confirmed") == units
+
+        await self.until(f"money in the wallet of {name}", arrived)
+        return made
 
     # -- the daemon --
 
@@ -128,7 +135,7 @@ class Stage:
         """Start the daemon's process; returns the seconds until it answered."""
         started = time.monotonic()
         with (self.folder / "daemon.log").open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: ASYNC220  # takes milliseconds; killed by its id later
                 [sys.executable, "-m", "daemon", "run", "--config", str(self.config)],
                 stdout=log,
                 stderr=log,
@@ -180,10 +187,11 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
     """Set the stage, and leave no process behind."""
     from localnet import Validator
 
-    folder.mkdir(parents=True, exist_ok=True)
-    async with Validator(
-        rpc_port=0, ws_port=0, slot_ms=SLOT_MS, confirmed_lag=2, finality_lag=5
-    ) as validator, RpcPool([Endpoint(validator.rpc_url, name="demo")], requests_per_second=2000) as pool:
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    async with (
+        Validator(rpc_port=0, ws_port=0, slot_ms=SLOT_MS, confirmed_lag=2, finality_lag=5) as validator,
+        RpcPool([Endpoint(validator.rpc_url, name="demo")], requests_per_second=2000) as pool,
+    ):
         await pool.check_genesis(None)
         mint = await asyncio.to_thread(validator.create_mint)
         made = Stage(folder, validator, mint, pool)

@@ -1,4 +1,4 @@
-"""A customer's own wallet: a key of its own, transactions of its own making, sent over JSON-RPC like any wallet's."""
+"""A customer's own wallet: its own key, its own transactions, sent over JSON-RPC like any wallet's."""
 
 from __future__ import annotations
 
