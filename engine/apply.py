@@ -34,7 +34,7 @@ __all__ = ["Accepted", "Outcome", "Rejected", "apply"]
 # Far above every limit that has a reason of its own, far below what would slow arithmetic or break JSON.
 _MAX_INTEGER = 2**127
 # A tick's answer names every position. Whoever sends ticks and prices repeats the last one at most.
-CLOCKWORK_REMEMBERED = 10
+CLOCKWORK_REMEMBERED = 32
 _CLOCKWORK = (cm.Tick, cm.UpdatePrices, cm.AttestReserves)
 _MAY_BE_EMPTY = ("sender", "destination_fault")
 # A wrong slot would lock out every later attestation; a fee beyond all lamports cannot have been paid.

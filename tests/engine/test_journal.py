@@ -180,7 +180,7 @@ def test_r04_what_is_remembered_how_long(make_exchange: type[Exchange]) -> None:
     assert isinstance(accepted, Accepted) and isinstance(refused, Rejected)
     assert not exchange.send(cm.RequestWithdrawal, "1/0", "USDC", 9 * USDC, "x", id="refused").recorded
     exchange.send(cm.Tick, id="t")
-    for _ in range(9):
+    for _ in range(31):
         exchange.tick()
     assert not exchange.send(cm.Tick, id="t").recorded
     exchange.tick()
@@ -190,7 +190,7 @@ def test_r04_what_is_remembered_how_long(make_exchange: type[Exchange]) -> None:
     assert not exchange.send(cm.RequestWithdrawal, "1/0", "USDC", USDC, "x", id="w").recorded
     assert exchange.send(cm.Tick, id="t").recorded
     assert exchange.send(cm.RequestWithdrawal, "1/0", "USDC", 9 * USDC, "x", id="refused").recorded
-    assert (len(exchange.state.recent_answers), len(exchange.state.clockwork_answers)) == (3, 10)
+    assert (len(exchange.state.recent_answers), len(exchange.state.clockwork_answers)) == (3, 32)
 
 
 def test_r04_same_id_of_another_kind_is_another_body(exchange: Exchange) -> None:
