@@ -13,6 +13,7 @@ from solvency.verifier import (
     RECORD_MAGIC,
     Asset,
     AssetLine,
+    Header,
     HeldAccount,
     OpenAccount,
     Role,
@@ -61,21 +62,47 @@ def header_start(
     operator: bytes,
     epoch: int,
     previous: bytes,
-    sequence: int,
-    time_ns: int,
-    slot: int,
+    numbers: tuple[int, int, int],
     assets: Sequence[Asset],
+    open_accounts: Sequence[OpenAccount],
 ) -> bytes:
     """Write the start of the header, known before anything is proved; its hash is the epoch's context."""
-    numbers = u64(sequence) + u64(time_ns) + u64(slot)
-    return (
-        HEADER_MAGIC
-        + operator
-        + u64(epoch)
-        + previous
-        + numbers
-        + u8(len(assets))
-        + b"".join(map(asset, assets))
+    return b"".join(
+        [
+            HEADER_MAGIC,
+            operator,
+            u64(epoch),
+            previous,
+            *map(u64, numbers),
+            u8(len(assets)),
+            *map(asset, assets),
+            u8(len(open_accounts)),
+            *map(open_account, open_accounts),
+        ]
+    )
+
+
+def header(value: Header) -> bytes:
+    """Write a header; its `context` and `hash` follow from the rest and are not looked at."""
+    numbers = (value.sequence, value.time_ns, value.slot)
+    return b"".join(
+        [
+            header_start(
+                value.operator, value.epoch, value.previous, numbers, value.assets, value.open_accounts
+            ),
+            *map(line, value.lines),
+            tree(value.claims),
+            u64(value.debts_usd6),
+            scalar(value.debts_blinding),
+            u64(value.shortfall_usd6),
+            scalar(value.shortfall_blinding),
+            u64(value.total_rate_ppm),
+            u32(value.debtor_count),
+            u32(value.listed_count),
+            value.debtors_root,
+            u32(value.holding_count),
+            value.body_hash,
+        ]
     )
 
 

@@ -20,7 +20,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -35,6 +35,7 @@ from solvency.verifier import (
     CURVE_ORDER,
     IDENTITY,
     AssetLine,
+    Header,
     HeldAccount,
     OpenAccount,
     Role,
@@ -68,7 +69,7 @@ class Draft:
 
     snapshot: Snapshot
     operator: bytes
-    start: bytes
+    open_accounts: tuple[OpenAccount, ...]
     context: bytes
     challenges: tuple[Challenge, ...]
 
@@ -81,14 +82,14 @@ def begin(snapshot: Snapshot, operator: bytes) -> Draft:
     """Check the snapshot and fix the context; raise SnapshotFault or Rejected for what nobody would take."""
     check_snapshot(snapshot)
     verifier.check_key(operator)
+    symbols = [asset.symbol for asset in snapshot.assets]
+    opened = tuple(
+        _in_clear(account, symbols)
+        for account in sorted(snapshot.open_accounts, key=lambda account: account.customer_id)
+    )
+    numbers = (snapshot.sequence, snapshot.time_ns, snapshot.slot)
     start = encode.header_start(
-        operator,
-        snapshot.epoch,
-        snapshot.previous_hash,
-        snapshot.sequence,
-        snapshot.time_ns,
-        snapshot.slot,
-        snapshot.assets,
+        operator, snapshot.epoch, snapshot.previous_hash, numbers, snapshot.assets, opened
     )
     context = verifier.digest("context", start)
     challenges = tuple(
@@ -97,7 +98,7 @@ def begin(snapshot: Snapshot, operator: bytes) -> Draft:
         )
         for holding in sorted(snapshot.holdings, key=lambda holding: holding.account)
     )
-    return Draft(snapshot, operator, start, context, challenges)
+    return Draft(snapshot, operator, opened, context, challenges)
 
 
 def _balances_digest(snapshot: Snapshot) -> bytes:
@@ -395,14 +396,14 @@ def _root_proofs(draft: Draft, trees: dict[int, SumTree]) -> list[bytes]:
     proofs = []
     for number, tree in trees.items():
         wire, root_hash, value, blinding = tree.root
-        binding = verifier.proof_binding(draft.context, Role.ROOT, number, root_hash)
+        subject = verifier.root_subject(tree.depth, root_hash)
+        binding = verifier.proof_binding(draft.context, Role.ROOT, number, subject)
         proofs.append(range_proof(value, blinding, wire, binding))
     return proofs
 
 
-def _lines(
-    draft: Draft, trees: dict[int, SumTree], sums: _Sums, opened: Sequence[OpenAccount]
-) -> list[AssetLine]:
+def _lines(draft: Draft, trees: dict[int, SumTree], sums: _Sums) -> list[AssetLine]:
+    opened = draft.open_accounts
     lines = []
     for number, asset in enumerate(draft.snapshot.assets):
         borrows = sums.of(Role.BORROW, number)
@@ -421,53 +422,47 @@ def _lines(
 
 
 def _header(
-    draft: Draft, trees: dict[int, SumTree], sums: _Sums, records: Sequence[bytes], listed: int, body: bytes
+    draft: Draft,
+    trees: dict[int, SumTree],
+    sums: _Sums,
+    records: Sequence[bytes],
+    listed: int,
+    body: bytes,
 ) -> bytes:
-    """Write the header twice: the rates follow from the totals by the verifier's own formula."""
-    assets = draft.snapshot.assets
-    symbols = [asset.symbol for asset in assets]
-    opened = [
-        _in_clear(a, symbols) for a in sorted(draft.snapshot.open_accounts, key=lambda a: a.customer_id)
-    ]
-    debts = sums.of(Role.DEBT, CLAIMS_TREE)
-    claims = _public_tree(
-        trees[CLAIMS_TREE], sums.of(Role.CLAIM, CLAIMS_TREE), sum(a.claim_usd6 for a in opened)
+    """Write the header; the rates follow from the totals by the verifier's own formula."""
+    snapshot, opened = draft.snapshot, draft.open_accounts
+    debts, claims_owed = sums.of(Role.DEBT, CLAIMS_TREE), sums.of(Role.CLAIM, CLAIMS_TREE)
+    lines = _lines(draft, trees, sums)
+    unrated = Header(
+        operator=draft.operator,
+        epoch=snapshot.epoch,
+        previous=snapshot.previous_hash,
+        sequence=snapshot.sequence,
+        time_ns=snapshot.time_ns,
+        slot=snapshot.slot,
+        assets=snapshot.assets,
+        open_accounts=opened,
+        context=draft.context,
+        lines=tuple(lines),
+        claims=_public_tree(trees[CLAIMS_TREE], claims_owed, sum(a.claim_usd6 for a in opened)),
+        debts_usd6=debts.value + sum(a.debt_usd6 for a in opened),
+        debts_blinding=debts.blinding,
+        shortfall_usd6=sums.shortfall.value + sum(a.shortfall_usd6(snapshot.assets) for a in opened),
+        shortfall_blinding=sums.shortfall.blinding,
+        total_rate_ppm=0,
+        debtor_count=len(records),
+        listed_count=listed,
+        debtors_root=verifier.debtors_root([verifier.debtor_hash(draft.context, r) for r in records]),
+        holding_count=len(snapshot.holdings),
+        body_hash=verifier.digest("body", body),
+        hash=b"",
     )
-    shortfall = sums.shortfall.value + sum(account.shortfall_usd6(assets) for account in opened)
-    root = verifier.debtors_root([verifier.debtor_hash(draft.context, record) for record in records])
-    lines = _lines(draft, trees, sums, opened)
-
-    def write(rates: Sequence[int], total_rate: int) -> bytes:
-        rated = [
-            AssetLine(v.credits, v.borrows_units, v.borrows_blinding, v.holdings_units, rate)
-            for v, rate in zip(lines, rates, strict=True)
-        ]
-        return b"".join(
-            [
-                draft.start,
-                *map(encode.line, rated),
-                encode.tree(claims),
-                encode.u64(debts.value + sum(a.debt_usd6 for a in opened)),
-                encode.scalar(debts.blinding),
-                encode.u64(shortfall),
-                encode.scalar(sums.shortfall.blinding),
-                encode.u64(total_rate),
-                encode.u8(len(opened)),
-                *map(encode.open_account, opened),
-                encode.u32(len(records)),
-                encode.u32(listed),
-                root,
-                encode.u32(len(draft.snapshot.holdings)),
-                verifier.digest("body", body),
-            ]
-        )
-
-    unrated = verifier.read_header(write([0] * len(lines), 0))
-    rates = [
-        verifier.rate_ppm(value.holdings_units, unrated.net_units(number))
-        for number, value in enumerate(lines)
+    rated = [
+        replace(line, rate_ppm=verifier.rate_ppm(line.holdings_units, unrated.net_units(number)))
+        for number, line in enumerate(lines)
     ]
-    return write(rates, verifier.rate_ppm(unrated.total_holdings_quanta(), unrated.total_net_quanta()))
+    total = verifier.rate_ppm(unrated.total_holdings_quanta(), unrated.total_net_quanta())
+    return encode.header(replace(unrated, lines=tuple(rated), total_rate_ppm=total))
 
 
 def prove(

@@ -321,6 +321,11 @@ def proof_binding(context: bytes, role: Role, tree: int, subject: bytes) -> byte
     return digest("proof", context, bytes((role, tree)), subject)
 
 
+def root_subject(depth: int, plain_hash: bytes) -> bytes:
+    """Return what the range proof of a root is bound to: the depth of the tree and the hash."""
+    return digest("root", bytes((depth,)), plain_hash)
+
+
 def debtor_hash(context: bytes, record: bytes) -> bytes:
     """Hash a debtor record as a leaf of the tree of debtors."""
     return digest("debtor", context, record)
@@ -530,6 +535,7 @@ class Header:
     time_ns: int
     slot: int
     assets: tuple[Asset, ...]
+    open_accounts: tuple[OpenAccount, ...]
     context: bytes
     lines: tuple[AssetLine, ...]
     claims: Tree
@@ -538,7 +544,6 @@ class Header:
     shortfall_usd6: int
     shortfall_blinding: int
     total_rate_ppm: int
-    open_accounts: tuple[OpenAccount, ...]
     debtor_count: int
     listed_count: int
     debtors_root: bytes
@@ -643,25 +648,25 @@ def read_header(data: bytes) -> Header:
         raise Rejected(
             Reason.OUT_OF_RANGE, "the first asset is the settlement asset: 6 decimals, price 1, weight 1"
         )
+    open_accounts = tuple(_read_open_account(reader, len(assets)) for _ in range(reader.number(1, 1, 32)))
+    _ascending([account.name for account in open_accounts], "open accounts")
+    if FUND_NAME not in {account.name for account in open_accounts}:
+        raise Rejected(Reason.OUT_OF_RANGE, "the insurance fund is missing")
     context = digest("context", data[: reader.position])
     lines = tuple(_read_line(reader) for _ in assets)
     claims = _read_tree(reader)
     debts_usd6, debts_blinding = reader.number(8), reader.scalar()
     shortfall_usd6, shortfall_blinding = reader.number(8), reader.scalar()
     total_rate_ppm = reader.number(8)
-    open_accounts = tuple(_read_open_account(reader, len(assets)) for _ in range(reader.number(1, 1, 32)))
-    _ascending([account.name for account in open_accounts], "open accounts")
-    if FUND_NAME not in {account.name for account in open_accounts}:
-        raise Rejected(Reason.OUT_OF_RANGE, "the insurance fund is missing")
     debtor_count = reader.number(4)
     listed_count = reader.number(4, 0, debtor_count)
     root, holding_count, body_hash = reader.take(32), reader.number(4), reader.take(32)
     reader.end()
     # fmt: off
     return Header(
-        operator, epoch, previous, sequence, time_ns, slot, assets, context, lines, claims,
-        debts_usd6, debts_blinding, shortfall_usd6, shortfall_blinding, total_rate_ppm,
-        open_accounts, debtor_count, listed_count, root, holding_count, body_hash, bundle_hash(data),
+        operator, epoch, previous, sequence, time_ns, slot, assets, open_accounts, context, lines, claims,
+        debts_usd6, debts_blinding, shortfall_usd6, shortfall_blinding, total_rate_ppm, debtor_count,
+        listed_count, root, holding_count, body_hash, bundle_hash(data),
     )
     # fmt: on
 
@@ -914,7 +919,7 @@ def _all_tasks(header: Header, body: Body) -> Iterable[ProofTask]:
     numbers = (*range(len(header.assets)), CLAIMS_TREE)
     for number, proof in zip(numbers, body.root_proofs, strict=True):
         tree = header.tree(number)
-        binding = proof_binding(header.context, Role.ROOT, number, tree.plain_hash)
+        binding = proof_binding(header.context, Role.ROOT, number, root_subject(tree.depth, tree.plain_hash))
         yield ProofTask(tree.plain, proof, binding, Reason.ROOT_NOT_IN_RANGE, header.tree_name(number))
     for debtor in body.debtors:
         yield from _debtor_tasks(header, debtor)

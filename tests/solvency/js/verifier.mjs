@@ -189,16 +189,6 @@ export function readHeader(data) {
     asset.held = asset.price * asset.weight * f;
     asset.owed = asset.price * PPM * f;
   }
-  h.context = hash("context", data.subarray(0, r.position));
-  h.lines = h.assets.map(() => ({
-    credits: readTree(r), borrows: r.number(8), borrowsBlinding: r.scalar(), holdings: r.number(8), rate: r.number(8),
-  }));
-  h.claims = readTree(r);
-  h.debts = r.number(8);
-  h.debtsBlinding = r.scalar();
-  h.shortfall = r.number(8);
-  h.shortfallBlinding = r.scalar();
-  h.totalRate = r.number(8);
   h.open = list(r.number(1, 1, 32), () => {
     const account = { name: r.text(32), credits: [], borrows: [] };
     for (let i = 0; i < h.assets.length; i++) {
@@ -211,6 +201,16 @@ export function readHeader(data) {
   });
   ascending(h.open.map((account) => account.name));
   if (!h.open.some((account) => account.name === "insurance_fund")) reject("out_of_range", "fund");
+  h.context = hash("context", data.subarray(0, r.position));
+  h.lines = h.assets.map(() => ({
+    credits: readTree(r), borrows: r.number(8), borrowsBlinding: r.scalar(), holdings: r.number(8), rate: r.number(8),
+  }));
+  h.claims = readTree(r);
+  h.debts = r.number(8);
+  h.debtsBlinding = r.scalar();
+  h.shortfall = r.number(8);
+  h.shortfallBlinding = r.scalar();
+  h.totalRate = r.number(8);
   h.debtorCount = r.number(4);
   h.listedCount = r.number(4, 0, h.debtorCount);
   h.debtorsRoot = r.take(32);
@@ -414,7 +414,7 @@ export function checkBundle(data, anchors = {}) {
   checkHeld(h, body, anchors.chain);
   const trees = [...h.lines.map((line, i) => [i, line.credits]), [CLAIMS, h.claims]];
   const tasks = trees.map(([number, tree], i) =>
-    task(tree.plain, body.proofs[i], binding(h.context, ROLE.ROOT, number, tree.plainHash), "root_not_in_range"));
+    task(tree.plain, body.proofs[i], binding(h.context, ROLE.ROOT, number, hash("root", Uint8Array.of(tree.depth), tree.plainHash)), "root_not_in_range"));
   for (const d of body.debtors) tasks.push(...debtorTasks(h, d));
   for (const check of tasks) check();
   return h;
