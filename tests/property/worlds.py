@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from hypothesis import note
 from hypothesis import strategies as st
@@ -13,26 +12,11 @@ from engine.commands import Command
 from engine.margin import outstanding_negative_equity_usd6
 from engine.outcome import Outcome
 from engine.params import Params
-from tests.sim.generator import Generator
+from tests.sim.generator import Generator, RandomChooser
 from tests.sim.run import Run, new_run
 
-T = TypeVar("T")
-
-
-class DrawnChooser:
-    """Choices drawn by hypothesis, so that a failing run is shrunk."""
-
-    def __init__(self, draw: Callable[[Any], Any]) -> None:
-        self._draw = draw
-
-    def integer(self, low: int, high: int) -> int:
-        """Choose low <= n <= high."""
-        drawn: int = self._draw(st.integers(low, high))
-        return drawn
-
-    def pick(self, options: Sequence[T]) -> T:
-        """Choose one."""
-        return options[self.integer(0, len(options) - 1)]
+# A Random whose answers hypothesis chooses, records and shrinks.
+CHOICES = st.randoms(use_true_random=False)
 
 
 @dataclass(slots=True)
@@ -64,7 +48,7 @@ def draw_world(
 ) -> World:
     """Make an exchange, `opened` with prices and money; `crashes` drives some subaccounts into debt."""
     run = new_run(params)
-    generator = Generator(DrawnChooser(data.draw), run.params, run.books, strange_percent)
+    generator = Generator(RandomChooser(data.draw(CHOICES)), run.params, run.books, strange_percent)
     if crashes:
         opened = True
         generator.big_trade_percent, generator.crash_percent = 60, 40

@@ -37,9 +37,10 @@ from . import formulas as f
 from . import settling
 from .gates import Gates
 from .ledger import Ledger
+from .memory import Memory
 
 MAY_BE_EMPTY = {"sender", "destination_fault"}
-BEYOND_ANY_FIELD = 2**128
+BEYOND_ANY_FIELD = 2**127
 
 
 class AuditFailed(AssertionError):
@@ -53,11 +54,12 @@ class Auditor:
     params: Params
     ledger: Ledger = field(init=False)
     gates: Gates = field(init=False)
-    answers: dict[tuple[bool, str], tuple[c.Command, Outcome]] = field(default_factory=dict)
+    memory: Memory = field(init=False)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.params)
         self.gates = Gates(self.ledger)
+        self.memory = Memory(self.params.remembered_commands)
 
     def judge(self, command: c.Command, outcome: Outcome) -> None:
         """Compare the engine's answer with what the rules say; raises AuditFailed."""
@@ -74,12 +76,11 @@ class Auditor:
         if isinstance(outcome, Accepted):
             self.post(command)
             self._compare_events(command, outcome)
-        if not (isinstance(command, c.Deposit) and isinstance(outcome, Rejected)):
-            self.answers[_namespace(command)] = (command, outcome)
+        self.memory.keep(command, outcome)
 
     def _without_trace(self, command: c.Command, outcome: Outcome) -> bool:
         """R4: malformed, id reused, time going back, the same id again: all unrecorded."""
-        known = self.answers.get(_namespace(command))
+        known = self.memory.find(command)
         expected: Outcome | R | None = None
         if self.is_malformed(command):
             expected = R.MALFORMED_COMMAND
@@ -125,12 +126,13 @@ class Auditor:
                 if not _is_plain_text(value, may_be_empty=one.name in MAY_BE_EMPTY):
                     return True
             elif (isinstance(value, tuple) and not _is_plain_tuple(value)) or (
-                isinstance(value, int) and abs(value) >= BEYOND_ANY_FIELD
+                isinstance(value, int) and abs(value) > BEYOND_ANY_FIELD
             ):
                 return True
         if isinstance(command, c.OpenSubaccount | c.SetOnDebt) and command.on_debt not in ("apply", "hold"):
             return True
-        if getattr(command, "network_fee_units", 0) < 0 or getattr(command, "slot", 0) < 0:
+        u64 = (getattr(command, "network_fee_units", 0), getattr(command, "slot", 0))
+        if not all(0 <= one <= MAX_UNITS for one in u64):
             return True
         if isinstance(command, c.AttestReserves):
             return any(not units >= 0 for _, units in command.holdings)
@@ -440,6 +442,8 @@ class Auditor:
         params = next(one for one in self.params.assets if one.symbol == asset)
         rate = self.ledger.conversion_rate(asset)
         applied_units, applied = f.conversion(params, units, rate, owed) if rate and owed else (0, 0)
+        if applied:
+            settling.realize(self.ledger, name)
         paid, lacking = (0, 0) if asset == SETTLEMENT_ASSET else self.ledger.fund_pays(applied)
         credited = units - applied_units
         collected = 0
@@ -554,11 +558,6 @@ class Auditor:
         self.gates.release_queued()
 
 
-def _namespace(command: c.Command) -> tuple[bool, str]:
-    """R4: deposits are named by the chain, everything else by whoever asks; the two cannot collide."""
-    return isinstance(command, c.Deposit), command.id
-
-
 def _amount(units: int) -> Iterator[R]:
     if units <= 0:
         yield R.AMOUNT_NOT_POSITIVE
@@ -576,7 +575,7 @@ def _is_plain_text(text: str, *, may_be_empty: bool = False) -> bool:
 def _is_plain_tuple(values: tuple[object, ...]) -> bool:
     """Good names, none of them twice."""
     numbers = [one[1] for one in values if isinstance(one, tuple)]
-    if any(abs(one) >= BEYOND_ANY_FIELD for one in numbers):
+    if any(abs(one) > BEYOND_ANY_FIELD for one in numbers):
         return False
     names = [one[0] if isinstance(one, tuple) else one for one in values]
     twice = len(set(names)) != len(names)

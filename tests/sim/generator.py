@@ -53,11 +53,11 @@ class Chooser(Protocol):
         """Choose one."""
 
 
-class SeededChooser:
-    """Choices of a seeded pseudo-random generator."""
+class RandomChooser:
+    """Choices of a `random.Random`: a seeded one, or one that hypothesis answers for."""
 
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
+    def __init__(self, source: random.Random) -> None:
+        self._random = source
 
     def integer(self, low: int, high: int) -> int:
         """Choose low <= n <= high."""
@@ -65,7 +65,7 @@ class SeededChooser:
 
     def pick(self, options: Sequence[T]) -> T:
         """Choose one."""
-        return self._random.choice(options)
+        return options[self._random.randint(0, len(options) - 1)]
 
 
 @dataclass(slots=True)

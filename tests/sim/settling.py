@@ -37,8 +37,8 @@ def collect(ledger: Ledger, name: str) -> None:
         return
     cancel_queued(ledger, name)
     _collect_dollars(ledger, name)
-    # The smallest haircut first: what costs the customer least; ties in the order of the parameters.
-    for asset in sorted(ledger.params.assets, key=lambda one: one.haircut_ppm):
+    # The smallest haircut first: what costs the customer least; ties by symbol.
+    for asset in sorted(ledger.params.assets, key=lambda one: (one.haircut_ppm, one.symbol)):
         debt = -ledger.books.unsettled[name]
         if debt <= 0 or asset.symbol == SETTLEMENT_ASSET:
             continue
@@ -143,8 +143,7 @@ def declare_bankrupt(ledger: Ledger, name: str) -> None:
 
 
 def cover(ledger: Ledger) -> None:
-    """R27: the fund pays what it owes itself, then debts, oldest first, as far as it has dollars."""
-    _collect_dollars(ledger, INSURANCE_FUND)
+    """R27: the fund pays debts, oldest first, as far as it has dollars."""
     for name in ledger.debts_oldest_first():
         debt = -ledger.books.unsettled[name]
         units = min(debt, ledger.fund_cash())
@@ -198,8 +197,11 @@ def settle(ledger: Ledger) -> None:
     for name in ledger.customers():
         realize(ledger, name)
     realize_rounding(ledger)
-    for name in [*ledger.customers(), ROUNDING]:
-        collect(ledger, name)
+    for name in [INSURANCE_FUND, ROUNDING, *ledger.customers()]:
+        if name == INSURANCE_FUND:
+            _collect_dollars(ledger, name)
+        else:
+            collect(ledger, name)
     close_endangered(ledger)
     for name in ledger.customers():
         declare_bankrupt(ledger, name)
