@@ -27,27 +27,24 @@ from solders.signature import Signature
 from chain.destination import check_destination, split_fault
 from chain.errors import ChainError
 from chain.evidence import Action, ActionKind, Observation, SubmissionPolicy, next_action, proves_dead
+from chain.hot_wallet import Funds, claim_of, free_of, read_hot_wallet, shortage
 from chain.instructions import assemble_transaction
 from chain.landing import cost_of_landing, read_landing
 from chain.limits import Endpoint
 from chain.observing import observe
-from chain.payouts import Alarm, AlarmKind, PayerOptions, PayoutStore, Ruling
+from chain.payouts import Alarm, AlarmBoard, AlarmKind, PayerOptions, PayoutStore, Ruling
 from chain.preparing import (
-    SIGNATURE_FEE_LAMPORTS,
-    HotWallet,
     Prepared,
     Route,
     SimulationFailed,
     describe_route,
     draft_payout,
-    read_hot_wallet,
 )
 from chain.rpc import RpcPool
 from chain.signer import Signer, checked_signature
 from chain.submission import (
     FINAL_STATES,
     IN_FLIGHT_STATES,
-    RESERVING_STATES,
     Attempt,
     PayoutEvent,
     PayoutRecord,
@@ -110,12 +107,12 @@ class Payer:
         )
         self._pool, self._signer, self._store = pool, signer, store
         self._own = _Own(source, signer, own)
-        self._on_result, self._on_alarm = on_result, on_alarm
+        self._on_result = on_result
+        self._alarms = AlarmBoard(on_alarm)
         self._records: dict[str, PayoutRecord] = {}
         self._proofs: dict[str, list[Observation]] = {}
         self._retry: dict[str, tuple[int, float]] = {}
         self._simulation_failures: dict[str, int] = {}
-        self._alarms: dict[tuple[AlarmKind, str], str] = {}
         self._listeners: list[asyncio.Queue[PayoutRecord]] = []
         self._prepare_now, self._stopping = asyncio.Event(), asyncio.Event()
         self._float_lock = asyncio.Lock()
@@ -248,11 +245,13 @@ class Payer:
                 async with asyncio.timeout(self.options.request_timeout_s):
                     rounds.append(await observe(self._pool, endpoint, watched))
             except TimeoutError:
-                self._alarm(AlarmKind.ENDPOINT, endpoint.name, f"{endpoint.name} did not answer in time")
+                self._alarms.raise_(
+                    AlarmKind.ENDPOINT, endpoint.name, f"{endpoint.name} did not answer in time"
+                )
             except ChainError as error:
-                self._alarm(AlarmKind.ENDPOINT, endpoint.name, f"{endpoint.name}: {error}")
+                self._alarms.raise_(AlarmKind.ENDPOINT, endpoint.name, f"{endpoint.name}: {error}")
             else:
-                self._calm(AlarmKind.ENDPOINT, endpoint.name)
+                self._alarms.calm(AlarmKind.ENDPOINT, endpoint.name)
 
         await _together(*(ask(endpoint) for endpoint in self._rested_endpoints()))
         await _together(*(self._watch(record, [each[record.id] for each in rounds]) for record in watched))
@@ -287,10 +286,12 @@ class Payer:
         except SimulationFailed as error:
             await self._simulation_failed(self._records[record.id], error)
         except ChainError as error:
-            self._alarm(AlarmKind.PREPARING, record.id, f"payout {record.id!r} cannot be prepared: {error}")
+            self._alarms.raise_(
+                AlarmKind.PREPARING, record.id, f"payout {record.id!r} cannot be prepared: {error}"
+            )
             self._retry_later(record.id)
         else:
-            self._calm(AlarmKind.PREPARING, record.id)
+            self._alarms.calm(AlarmKind.PREPARING, record.id)
 
     async def _refuse(self, record: PayoutRecord, verdict: str) -> None:
         code, sentence = split_fault(verdict)
@@ -298,53 +299,38 @@ class Payer:
 
     async def _reserve(self, record: PayoutRecord, route: Route) -> PayoutRecord | None:
         """Earmark what the payout can cost at most; None, with an alarm, if the hot wallet is short (W7)."""
+        request = record.request
+        claim = claim_of(request, route, self.options.largest_priority_fee_lamports)
         async with self._float_lock:  # balances are read and earmarked by one payout at a time
-            wallet = await read_hot_wallet(self._pool, route, self._settled_slot)
-            fees = SIGNATURE_FEE_LAMPORTS + self.options.largest_priority_fee_lamports
-            request = record.request
-            lamports = fees + route.rent_lamports + (request.units if request.mint is None else 0)
-            units = 0 if request.mint is None else request.units
-            free_lamports, free_units = self._free(wallet, request.mint)
-            short = [
-                f"{missing} {what}"
-                for missing, what in (
-                    (lamports - free_lamports, "lamports"),
-                    (units - free_units, request.symbol),
-                )
-                if missing > 0
-            ]
-            if short:
-                self._alarm(
+            held = await read_hot_wallet(self._pool, route, self._settled_slot)
+            left = free_of(held, request.mint, self._records.values()).minus(claim)
+            missing = shortage(left, request.symbol)
+            if missing:
+                self._alarms.raise_(
                     AlarmKind.HOT_WALLET_LOW,
                     record.id,
-                    f"hot wallet {self.source} is short of {' and '.join(short)} units for payout "
-                    f"{record.id!r}; it waits for a refill",
+                    f"hot wallet {self.source} is short of {missing} for payout {record.id!r}; "
+                    "it waits for a refill",
                 )
                 self._retry_later(record.id)
                 return None
-            self._calm(AlarmKind.HOT_WALLET_LOW, record.id)
-            self._watch_float(request, free_lamports - lamports, free_units - units)
-            return await self._step(record, _E.RESERVE, reserved_lamports=lamports, reserved_units=units)
+            self._alarms.calm(AlarmKind.HOT_WALLET_LOW, record.id)
+            self._watch_float(request, left)
+            return await self._step(
+                record, _E.RESERVE, reserved_lamports=claim.lamports, reserved_units=claim.token_units
+            )
 
-    def _free(self, wallet: HotWallet, mint: str | None) -> tuple[int, int]:
-        """Return lamports and token units that no open payout has a claim on."""
-        open_payouts = [r for r in self._records.values() if r.state in RESERVING_STATES]
-        lamports = wallet.lamports - wallet.rent_lamports - sum(r.reserved_lamports for r in open_payouts)
-        same_mint = [r for r in open_payouts if mint is not None and r.request.mint == mint]
-        return lamports, wallet.token_units - sum(r.reserved_units for r in same_mint)
-
-    def _watch_float(self, request: PayoutRequest, lamports_left: int, units_left: int) -> None:
-        left = {"SOL": lamports_left} | ({request.symbol: units_left} if request.mint is not None else {})
-        for symbol, units in left.items():
+    def _watch_float(self, request: PayoutRequest, left: Funds) -> None:
+        by_symbol = {"SOL": left.lamports}
+        if request.mint is not None:
+            by_symbol[request.symbol] = left.token_units
+        for symbol, units in by_symbol.items():
             floor = self.options.low_float_units.get(symbol, 0)
             if units < floor:
-                self._alarm(
-                    AlarmKind.FLOAT_LOW,
-                    symbol,
-                    f"the float of {symbol} is down to {units} units, below {floor}",
-                )
+                text = f"the float of {symbol} is down to {units} units, below {floor}; refill it"
+                self._alarms.raise_(AlarmKind.FLOAT_LOW, symbol, text)
             else:
-                self._calm(AlarmKind.FLOAT_LOW, symbol)
+                self._alarms.calm(AlarmKind.FLOAT_LOW, symbol)
 
     async def _sign_and_send(self, record: PayoutRecord, route: Route) -> None:
         # What is known of the old bytes decides whether new ones may exist at all.
@@ -373,7 +359,7 @@ class Payer:
     async def _simulation_failed(self, record: PayoutRecord, error: SimulationFailed) -> None:
         self._retry_later(record.id)
         if error.is_short_of_funds:
-            self._alarm(
+            self._alarms.raise_(
                 AlarmKind.HOT_WALLET_LOW,
                 record.id,
                 f"hot wallet {self.source} cannot cover payout {record.id!r}; it waits: {error}",
@@ -382,7 +368,7 @@ class Payer:
                 await self._step(record, _E.RELEASE, reserved_lamports=0, reserved_units=0)
             return
         failures = self._simulation_failures[record.id] = self._simulation_failures.get(record.id, 0) + 1
-        self._alarm(AlarmKind.PREPARING, record.id, f"payout {record.id!r}: {error}")
+        self._alarms.raise_(AlarmKind.PREPARING, record.id, f"payout {record.id!r}: {error}")
         if failures >= self.options.simulations_at_most:
             await self._review(record, f"{failures} simulations failed, nothing was sent: {error.error}")
 
@@ -395,7 +381,7 @@ class Payer:
         action = next_action(record, [*kept, *fresh], self.policy)
         self._keep_proofs(record, kept, fresh)
         if action.kind is ActionKind.WAIT:
-            self._alarm(
+            self._alarms.raise_(
                 AlarmKind.WATCHING,
                 record.id,
                 f"payout {record.id!r} is past block height {record.last_valid_block_height}, neither proven "
@@ -405,9 +391,9 @@ class Payer:
         try:
             await self._act(record, action)
         except ChainError as error:
-            self._alarm(AlarmKind.WATCHING, record.id, f"payout {record.id!r}: {error}")
+            self._alarms.raise_(AlarmKind.WATCHING, record.id, f"payout {record.id!r}: {error}")
         else:
-            self._calm(AlarmKind.WATCHING, record.id)
+            self._alarms.calm(AlarmKind.WATCHING, record.id)
 
     def _keep_proofs(self, record: PayoutRecord, kept: list[Observation], fresh: list[Observation]) -> None:
         """Keep each endpoint's first statement of death: with one endpoint a second is due later (W3)."""
@@ -426,7 +412,7 @@ class Payer:
             case ActionKind.CONFIRM:
                 await self._step(record, _E.SEE_CONFIRMED, confirmed_slot=action.slot)
             case ActionKind.UNCONFIRM:
-                self._alarm(
+                self._alarms.raise_(
                     AlarmKind.REORGANIZED,
                     record.id,
                     f"payout {record.id!r} was confirmed and is not any more",
@@ -500,7 +486,9 @@ class Payer:
     async def _review(self, record: PayoutRecord, why: str) -> None:
         sentence = plain_sentence(f"Payout under review by the operator; the money stays reserved. {why}")
         await self._step(record, _E.DOUBT, failure_code="manual_review", failure=sentence)
-        self._alarm(AlarmKind.MANUAL_REVIEW, record.id, f"payout {record.id!r} needs a decision: {why}")
+        self._alarms.raise_(
+            AlarmKind.MANUAL_REVIEW, record.id, f"payout {record.id!r} needs a decision: {why}"
+        )
 
     async def _step(self, record: PayoutRecord, event: PayoutEvent, **changes: Any) -> PayoutRecord | None:
         """Advance a record and save it; None if the other loop made a step since `record` was looked at."""
@@ -540,15 +528,6 @@ class Payer:
         times, _ = self._retry.get(payout_id, (0, 0.0))
         wait_s = min(self.options.longest_retry_s, self.options.interval_s * 2 ** min(times, 10))
         self._retry[payout_id] = (times + 1, asyncio.get_running_loop().time() + wait_s)
-
-    def _alarm(self, kind: AlarmKind, about: str, text: str) -> None:
-        if self._alarms.get((kind, about)) != text:
-            self._alarms[kind, about] = text
-            if self._on_alarm is not None:
-                self._on_alarm(Alarm(kind, about, text))
-
-    def _calm(self, kind: AlarmKind, about: str) -> None:
-        self._alarms.pop((kind, about), None)
 
 
 class _Own:

@@ -6,7 +6,7 @@ Owns: the values and the protocol that callers of `payer` need. Must not know: h
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -75,6 +75,25 @@ class Alarm:
     kind: AlarmKind
     about: str
     text: str
+
+
+class AlarmBoard:
+    """Alarms that are on; each is told once, and again only with another text or after it was calm."""
+
+    def __init__(self, tell: Callable[[Alarm], None] | None = None) -> None:
+        self._tell = tell
+        self._on: dict[tuple[AlarmKind, str], str] = {}
+
+    def raise_(self, kind: AlarmKind, about: str, text: str) -> None:
+        """Turn an alarm on."""
+        if self._on.get((kind, about)) != text:
+            self._on[kind, about] = text
+            if self._tell is not None:
+                self._tell(Alarm(kind, about, text))
+
+    def calm(self, kind: AlarmKind, about: str) -> None:
+        """Turn an alarm off."""
+        self._on.pop((kind, about), None)
 
 
 class Ruling(enum.Enum):

@@ -1,8 +1,7 @@
-"""From a request to a message: the route of the money, the state of the hot wallet, simulation and price.
+"""From a request to a message: the route of the money, simulation, price and blockhash.
 
 Owns: what has to be read from the chain before a payout can be signed. Must not know: states, stores, keys.
-Rules: blockhash and simulation at `confirmed` (W2); the hot wallet is read at `finalized`, so that payouts in
-flight are not in it yet and can be subtracted exactly; rent and prices are asked for, never remembered (W6).
+Rules: blockhash and simulation at `confirmed` (W2); rent and prices are asked for, never remembered (W6).
 """
 
 from __future__ import annotations
@@ -40,9 +39,6 @@ from chain.rpc import RpcPool
 from chain.submission import PayoutRequest
 from chain.tokens import associated_token_address
 
-# The price of a signature has been this since genesis. Only the reservation uses it: what a landing really
-# cost is read from its balances.
-SIGNATURE_FEE_LAMPORTS = 5_000
 # Simulation errors that say the hot wallet is short. Text is searched, variants are not decoded (D5).
 _SHORT_OF_FUNDS = ('"Custom":1}', "InsufficientFunds", "AccountNotFound")
 
@@ -71,15 +67,6 @@ class Route:
     source_token: str = ""
     destination_token: str = ""
     rent_lamports: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class HotWallet:
-    """What the source holds at `finalized`; `rent_lamports` of it must stay for the account to live."""
-
-    lamports: int
-    token_units: int
-    rent_lamports: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +127,6 @@ async def describe_route(pool: RpcPool, request: PayoutRequest, source: str) -> 
         size = TOKEN_ACCOUNT_BYTES if ours is None else max(TOKEN_ACCOUNT_BYTES, len(ours.data))
         rent = await rent_exempt_minimum(pool, size)
     return Route(source, mint.program, mint.decimals, source_token, destination_token, rent)
-
-
-async def read_hot_wallet(pool: RpcPool, route: Route, not_before_slot: int) -> HotWallet:
-    """Read what the source holds, no older than `not_before_slot`. Raises ChainError."""
-    wanted = [route.source] + ([route.source_token] if route.source_token else [])
-    accounts = await read_accounts(pool, wanted, "finalized", not_before_slot)
-    token = parse_token_account(accounts[1]) if route.source_token else None
-    return HotWallet(
-        lamports=accounts[0].lamports if accounts[0] is not None else 0,
-        token_units=token.units if token is not None else 0,
-        rent_lamports=await rent_exempt_minimum(pool),
-    )
 
 
 async def draft_payout(

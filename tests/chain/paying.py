@@ -32,9 +32,9 @@ class Crash(BaseException):
 
 @dataclass
 class KillSwitch:
-    """Counts the points at which a process can die, and dies at one of them."""
+    """Notes the points at which a process can die, and dies at one: the nth, or the first of a name."""
 
-    at: int | None = None
+    at: int | str | None = None
     points: list[str] = field(default_factory=list)
     dead: bool = False
 
@@ -43,7 +43,7 @@ class KillSwitch:
         if self.dead:
             return True
         self.points.append(name)
-        self.dead = self.at is not None and len(self.points) - 1 == self.at
+        self.dead = self.at in (name, len(self.points) - 1)
         return self.dead
 
 
@@ -131,7 +131,7 @@ class Net:
     `slot_ms` closes a slot that often; blockhashes live their 150 blocks, so 200 blocks kill any bytes.
     """
 
-    def __init__(self, slot_ms: int | None = 3) -> None:
+    def __init__(self, slot_ms: int | None = 5) -> None:
         self.ledger = Ledger(seed=b"payer", time_s=lambda slot: 1_800_000_000 + slot, finality_lag=4)
         self.slot_ms = slot_ms
         self.servers: list[RpcServer] = []

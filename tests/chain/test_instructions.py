@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import spl.token.instructions as spl
+import spl.token.models as models
 from hypothesis import given
 from hypothesis import strategies as st
 from solders.hash import Hash
@@ -40,7 +41,6 @@ def key(address: str) -> Pubkey:
 
 
 def spl_transfer_checked(program: str, units: int, decimals: int) -> Any:
-    models = pytest.importorskip("spl.token.models")
     parameters = models.TransferCheckedParams(
         program_id=key(program), source=key(A), mint=key(B), dest=key(C), owner=key(D),
         amount=units, decimals=decimals, signers=[],

@@ -152,7 +152,7 @@ async def test_w7_a_wallet_short_of_tokens_waits_too(bench: Bench) -> None:
     async with running(payer):
         await payer.submit(PayoutRequest("w1", "USDC", mint, 1_000, wallet))
         await until(lambda: bench.alarmed(AlarmKind.HOT_WALLET_LOW), "an alarm")
-        assert "1000 USDC" in bench.alarmed(AlarmKind.HOT_WALLET_LOW)[0]
+        assert "1000 units of USDC" in bench.alarmed(AlarmKind.HOT_WALLET_LOW)[0]
         net.give_tokens(SOURCE, mint, TOKEN_PROGRAM, 1_000)
         (record,) = await bench.over("w1")
     assert record.state is S.FINALIZED
