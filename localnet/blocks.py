@@ -85,3 +85,22 @@ class Block:
     transactions: list[TransactionRecord] = field(default_factory=list)
     # emptied when a later block is rooted: the past of a rooted slot is never needed again
     written: dict[Pubkey, Account | None] = field(default_factory=dict)
+    _lowest_bids: tuple[int, dict[Pubkey, int]] | None = None
+
+    def lowest_bids(self) -> tuple[int, dict[Pubkey, int]]:
+        """The least compute unit price in the block, and to write each account; for a closed block only.
+
+        Kept, because fee estimators ask for the last 150 blocks again and again. Accounts of a bid of 0
+        are left out.
+        """
+        if self._lowest_bids is None:
+            prices = [record.compute_unit_price for record in self.transactions]
+            by_account: dict[Pubkey, int] = {}
+            if any(prices):
+                for record in self.transactions:
+                    for key in record.writable_keys:
+                        by_account[key] = min(
+                            by_account.get(key, record.compute_unit_price), record.compute_unit_price
+                        )
+            self._lowest_bids = (min(prices, default=0), {k: bid for k, bid in by_account.items() if bid})
+        return self._lowest_bids

@@ -24,6 +24,8 @@ from .params import Params
 # A validator's own limit: 50 KiB.
 MAX_REQUEST_BYTES: Final = 50 * 1024
 _BACKLOG: Final = 1_024
+# Clients of a test keep connections open; stopping does not wait for them.
+_SHUTDOWN_S: Final = 0.1
 _CORS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
@@ -95,7 +97,7 @@ class RpcServer:
     async def start(self, listener: socket.socket) -> None:
         """Serve on a bound socket."""
         server = web.Server(self._serve, access_log=None)
-        self._runner = web.ServerRunner(server)
+        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
 

@@ -190,6 +190,7 @@ class Validator:
         for server in reversed(self._servers):
             await server.stop()
         self._servers.clear()
+        self._endpoints.clear()
 
     async def _listen(
         self, node: Node, faults: EndpointFaults, rpc_port: int, ws_port: int

@@ -7,6 +7,7 @@ as on a validator whose status cache has forgotten it. Must not know: HTTP.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from typing import Final
 
 from ..blocks import TransactionRecord
@@ -109,14 +110,13 @@ def get_signatures_for_address(node: Node, params: Params) -> object:
     end = None if until is None else ledger.transaction(until)
     if end is not None:
         floor = (end.slot, end.index)
-    found: list[object] = []
-    for record in reversed(ledger.history(key)):
-        place = (record.slot, record.index)
-        if place <= floor or len(found) == limit:
-            break
-        if place < ceiling:
-            found.append(_entry(node, record))
-    return found
+    records = ledger.history(key)
+    first, last = bisect_right(records, floor, key=_place), bisect_left(records, ceiling, key=_place)
+    return [_entry(node, record) for record in records[max(first, last - limit) : last][::-1]]
+
+
+def _place(record: TransactionRecord) -> tuple[int, int]:
+    return record.slot, record.index
 
 
 def _bound(config: Config, name: str) -> str | None:

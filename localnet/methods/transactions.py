@@ -249,9 +249,7 @@ def get_recent_prioritization_fees(node: Node, params: Params) -> object:
     keys = {pubkey_of(text) for text in texts}
     found = []
     for block in node.ledger.chain[-MAX_BLOCKHASH_AGE:]:
-        fee = min((record.compute_unit_price for record in block.transactions), default=0)
-        for key in keys:
-            locks = [r.compute_unit_price for r in block.transactions if key in r.writable_keys]
-            fee = max(fee, min(locks, default=0))
+        fee, by_account = block.lowest_bids()
+        fee = max([fee, *(by_account.get(key, 0) for key in keys)])
         found.append({"slot": block.slot, "prioritizationFee": fee})
     return found

@@ -324,6 +324,26 @@ def test_fees(node: Validator, rpc: Rpc, payer: Keypair) -> None:
     assert rpc.value("getFeeForMessage", base64.b64encode(to_bytes_versioned(old)).decode()) is None
 
 
+def test_priority_fees_are_the_least_that_got_in(node: Validator, rpc: Rpc, payer: Keypair) -> None:
+    other = Keypair()
+    node.airdrop(other.pubkey(), SOL)
+    blockhash, target = rpc.blockhash(), Pubkey.new_unique()
+    slot = node.ledger.open.slot
+    for keypair, price in ((payer, 900), (payer, 300), (other, 100), (other, 0)):
+        bid = [set_compute_unit_price(price)] if price else []
+        rpc.send(v0(keypair, blockhash, *bid, pay(keypair.pubkey(), target, SOL // 10)))
+    node.advance()
+
+    def fee(*keys: Pubkey) -> int:
+        entries = rpc.call("getRecentPrioritizationFees", [str(key) for key in keys])
+        return next(entry["prioritizationFee"] for entry in entries if entry["slot"] == slot)
+
+    assert fee() == 0
+    assert fee(payer.pubkey()) == 300
+    assert fee(other.pubkey()) == fee(target) == fee(Pubkey.new_unique()) == 0
+    assert fee(other.pubkey(), payer.pubkey()) == 300
+
+
 def test_token_balances_inner_instructions_and_accounts_form(
     node: Validator, rpc: Rpc, payer: Keypair
 ) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import aiohttp
 import pytest
 from solders.instruction import Instruction
 from solders.keypair import Keypair
@@ -56,6 +57,33 @@ def test_a_stopped_validator_can_start_again_and_says_when_it_is_not_running() -
     node.stop()
     with pytest.raises(RuntimeError, match="not running"):
         node.advance()
+
+
+async def test_stopping_does_not_wait_for_clients() -> None:
+    node = await asyncio.to_thread(Validator(rpc_port=0, ws_port=0).start)
+    node.faults.stall(20_000, times=1)
+    body = {"jsonrpc": "2.0", "id": 1, "method": "getHealth"}
+    async with aiohttp.ClientSession() as session:
+        waiting = asyncio.ensure_future(session.post(node.rpc_url, json=body))
+        while not node.faults.log:  # noqa: ASYNC110 - the log is filled by another thread
+            await asyncio.sleep(0.01)
+        async with session.post(node.rpc_url, json=body) as answer:
+            assert (await answer.json())["result"] == "ok"
+        started = time.perf_counter()
+        await asyncio.to_thread(node.stop)
+        assert time.perf_counter() - started < 5
+        with pytest.raises(aiohttp.ClientError):
+            await waiting
+
+
+def test_endpoints_come_back_after_a_restart() -> None:
+    node = Validator(rpc_port=0, ws_port=0)
+    with node:
+        first = node.endpoint("second").url
+    with node:
+        assert Rpc(node.endpoint("second").url).call("getHealth") == "ok"
+        assert node.endpoint("second").url.startswith("http://127.0.0.1:")
+    assert first
 
 
 async def test_async_with_and_calls_from_the_loop() -> None:
