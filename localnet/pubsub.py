@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MAX_REQUEST_BYTES = 4096  # Agave closes the connection on a longer frame
 MAX_ACTIVE_SUBSCRIPTIONS = 1_000_000  # Agave's default, counted per subscriber
 QUEUE_NOTIFICATIONS = 10_000
+QUEUE_BYTES = 64 * 1024 * 1024  # blocks are large: their number alone is no bound
 PING_S = 30.0
 
 Json = Any
@@ -46,26 +47,30 @@ _log = logging.getLogger("localnet.pubsub")
 class _Connection:
     """One client: its socket, what waits to be sent to it, and the ids it subscribed to."""
 
-    def __init__(self, socket: web.WebSocketResponse, request: web.Request, queue_size: int) -> None:
+    def __init__(
+        self, socket: web.WebSocketResponse, request: web.Request, queue_size: int, queue_bytes: int
+    ) -> None:
         self.socket = socket
         self.subscribed: dict[int, Subscription] = {}
-        self.lagging = False
         self._request = request
         self._queue: asyncio.Queue[str] = asyncio.Queue(queue_size)
+        self._free_bytes = queue_bytes
 
     def put(self, text: str) -> None:
-        """Queue a message; a client whose queue is full is cut off."""
-        try:
-            self._queue.put_nowait(text)
-        except asyncio.QueueFull:
-            self.lagging = True
+        """Queue a message; a client whose queue is full, by number or by size, is cut off."""
+        self._free_bytes -= len(text)
+        if self._queue.full() or self._free_bytes < 0:
             self.abort()
+        else:
+            self._queue.put_nowait(text)
 
     async def write(self) -> None:
         """Send what is queued until the connection ends."""
         with contextlib.suppress(ConnectionError):
             while True:
-                await self.socket.send_str(await self._queue.get())
+                text = await self._queue.get()
+                await self.socket.send_str(text)
+                self._free_bytes += len(text)
 
     def abort(self) -> None:
         """Drop the connection without a closing handshake, which a client that does not read never ends."""
@@ -83,13 +88,14 @@ class PubSubServer:
         *,
         max_subscriptions: int = MAX_ACTIVE_SUBSCRIPTIONS,
         queue_notifications: int = QUEUE_NOTIFICATIONS,
+        queue_bytes: int = QUEUE_BYTES,
         ping_s: float | None = PING_S,
     ) -> None:
         self._book = Book(ledger)
         self._ledger = ledger
         self._faults = faults
         self._max_subscriptions = max_subscriptions
-        self._queue_notifications = queue_notifications
+        self._queue_limits = (queue_notifications, queue_bytes)
         self._ping_s = ping_s
         self._connections: set[_Connection] = set()
         self._runner: web.AppRunner | None = None
@@ -187,7 +193,7 @@ class PubSubServer:
     async def _serve(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(heartbeat=self._ping_s, max_msg_size=MAX_REQUEST_BYTES, compress=False)
         await socket.prepare(request)
-        connection = _Connection(socket, request, self._queue_notifications)
+        connection = _Connection(socket, request, *self._queue_limits)
         self._connections.add(connection)
         writer = asyncio.ensure_future(connection.write())
         try:

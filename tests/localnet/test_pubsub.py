@@ -701,8 +701,9 @@ async def test_the_subscription_limit_counts_every_subscriber() -> None:
         await one.subscribe("rootSubscribe")
 
 
-async def test_a_client_that_does_not_read_is_cut_off_and_nobody_else_waits() -> None:
-    async with running(queue_notifications=50) as net:
+@pytest.mark.parametrize("limits", [{"queue_notifications": 50}, {"queue_bytes": 1_000_000}])
+async def test_a_client_that_does_not_read_is_cut_off_and_nobody_else_waits(limits: dict[str, int]) -> None:
+    async with running(**limits) as net:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", int(net.url.rsplit(":", 1)[1]), limit=1024
         )
