@@ -150,8 +150,8 @@ def render(history: Sequence[Summary], exchange: str = "Makewhole") -> str:
         f'<p class="soft">Epoch {latest.epoch}, {escape(time_text(latest.time_ns))}. Balances at sequence '
         f"{latest.sequence}, holdings at slot {latest.slot}.</p>{_verdict(latest)}"
         + _rows(table(latest), head=True)
-        + '<p class="soft">Net owed = liabilities − loans; the settlement asset adds claims − debts + deficit.'
-        + "</p>"
+        + '<p class="soft">Net owed = liabilities − loans; the settlement asset adds '
+        + "claims − debts + deficit.</p>"
         + "<h2>The awkward part</h2>"
         + _rows(awkward_rows(latest), head=False)
         + charts
