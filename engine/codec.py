@@ -12,6 +12,7 @@ import types
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from json.encoder import encode_basestring_ascii
 from operator import attrgetter
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -55,6 +56,32 @@ def tagged(value: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {_TAG: type(value).__name__}
     plain.update(zip(names, getter(value), strict=True))
     return plain
+
+
+def encode_tagged(value: Any) -> str:
+    """Encode what `tagged` gives for a flat dataclass, straight from its fields: the path of every
+    deposit.
+    """
+    kind = type(value)
+    keys = _KEYS.get(kind)
+    if keys is None:
+        names = _layout(kind)[0]
+        heads = [f'{{"{_TAG}":"{kind.__name__}"'] + [""] * len(names)
+        keys = _KEYS[kind] = tuple([f'{head},"{name}":' for head, name in zip(heads, names, strict=False)])
+    parts: list[str] = []
+    for key, item in zip(keys, _layout(kind)[1](value), strict=True):
+        parts.append(key)
+        item_kind = type(item)
+        if item_kind is str:
+            parts.append(encode_basestring_ascii(item))
+        elif item_kind is int:
+            parts.append(repr(item))
+        elif item_kind is bool:
+            parts.append("true" if item else "false")
+        else:
+            parts.append(_compact(item))
+    parts.append("}")
+    return "".join(parts)
 
 
 def untag(plain: Any, classes: dict[str, type[Any]], where: str) -> Any:
@@ -109,6 +136,7 @@ def _plain(value: Any) -> Any:
 
 _LAYOUTS: dict[Any, tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]] = {}
 _DECODERS: dict[Any, Decoder] = {}
+_KEYS: dict[Any, tuple[str, ...]] = {}
 
 
 def _layout(wanted: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.codec import CodecError, build, dumps_compact, loads, tagged, untag
+from engine.codec import CodecError, build, dumps_compact, encode_tagged, loads, tagged, untag
 from engine.commands import COMMAND_TYPES, Command
 from engine.events import EVENT_TYPES
 from engine.outcome import Accepted, Outcome, Rejected
@@ -23,7 +23,7 @@ _REJECTED_KEYS = {"rejected", "detail", "retry_at_ns", "would_pass_units"}
 
 def encode_command(command: Command) -> bytes:
     """Encode a command."""
-    return dumps_compact(tagged(command))
+    return encode_tagged(command).encode("ascii")
 
 
 def decode_command(text: bytes) -> Command:
@@ -33,6 +33,9 @@ def decode_command(text: bytes) -> Command:
 
 def encode_outcome(outcome: Outcome) -> bytes:
     """Encode an outcome."""
+    if type(outcome) is Accepted:
+        events = ",".join([encode_tagged(event) for event in outcome.events])
+        return f'{{"accepted":[{events}]}}'.encode("ascii")
     return dumps_compact(outcome_plain(outcome))
 
 

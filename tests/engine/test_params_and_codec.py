@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.codec import CodecError, loads
+from engine.codec import CodecError, encode_tagged, loads
 from engine.commands import COMMAND_TYPES, Command, Deposit, Tick
 from engine.events import EVENT_TYPES, Event
 from engine.journal import decode_command, decode_outcome, encode_command, encode_outcome
@@ -53,6 +53,12 @@ def test_vocabularies_are_complete() -> None:
 def test_r05_commands_survive_encoding_and_only_equal_ones_look_equal(first: Any, second: Any) -> None:
     assert decode_command(encode_command(first)) == first
     assert (encode_command(first) == encode_command(second)) == (first == second)
+
+
+@given(any_of(COMMAND_TYPES + EVENT_TYPES))
+def test_the_fast_encoding_is_plain_json(value: Any) -> None:
+    plain = {"type": type(value).__name__} | {one.name: getattr(value, one.name) for one in fields(value)}
+    assert encode_tagged(value) == json.dumps(plain, separators=(",", ":"))
 
 
 @given(st.lists(any_of(EVENT_TYPES), max_size=3))
