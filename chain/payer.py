@@ -187,20 +187,27 @@ class Payer:
     ) -> PayoutRecord:
         """Carry out what an operator decided on a payout in manual review; `why` is kept with the record.
 
-        Raises KeyError for an unknown payout and IllegalTransition where the table has no such step.
+        `network_fee_units` is what the payout cost so far, as the chain shows it. For FAILED the customer
+        reads `why`. Raises KeyError for an unknown payout and IllegalTransition where the table has no such
+        step.
         """
-        record = self._store.load(payout_id)
-        if record is None:
-            raise KeyError(f"no payout {payout_id!r}")
-        changes: dict[str, Any] = {"network_fee_units": network_fee_units} if network_fee_units else {}
-        if ruling is Ruling.FAILED:
-            changes |= {"failure": plain_sentence(why), "failure_code": "ruled_failed"}
-        elif ruling is not Ruling.LANDED:
-            changes |= {"failure": "", "failure_code": ""}
-        self._proofs.pop(payout_id, None)
-        self._simulation_failures.pop(payout_id, None)
+        changes: dict[str, Any] = {
+            "ruling": plain_sentence(f"{ruling.name.lower()}: {why}"),
+            "failure": plain_sentence(why) if ruling is Ruling.FAILED else "",
+            "failure_code": "ruled_failed" if ruling is Ruling.FAILED else "",
+        }
         async with self._lock_of(payout_id):
-            following = advance(record, ruling.event, **changes)
+            record = self._store.load(payout_id)
+            if record is None:
+                raise KeyError(f"no payout {payout_id!r}")
+            following = advance(
+                record,
+                ruling.event,
+                **changes,
+                network_fee_units=record.network_fee_units + network_fee_units,
+            )
+            self._proofs.pop(payout_id, None)
+            self._simulation_failures.pop(payout_id, None)
             await self._save(following)
         await self._tell(following)
         return following

@@ -211,6 +211,7 @@ class PayoutRecord:
     network_fee_units: int = 0
     failure_code: str = ""
     failure: str = ""
+    ruling: str = ""  # what an operator decided in manual review, and why
 
     def __post_init__(self) -> None:
         numbers = [attempt.number for attempt in self.attempts]

@@ -30,6 +30,7 @@ from .paying import (
     sol_payout,
     until,
 )
+from .test_submission import record_in
 
 S = PayoutState
 
@@ -206,6 +207,31 @@ async def test_a_payout_that_would_fail_is_looked_at_by_a_person_and_nothing_is_
     assert record.state is S.FINALIZED
     assert record.failure == ""
     assert net.units(wallet, mint, TOKEN_PROGRAM) == 10
+
+
+@pytest.mark.parametrize(
+    ("ruling", "state", "failure"),
+    [
+        (Ruling.LANDED, S.FINALIZED, ""),
+        (Ruling.FAILED, S.FAILED, "seen with our own eyes"),
+        (Ruling.WATCH_AGAIN, S.SENT, ""),
+    ],
+)
+async def test_w3_an_operator_ends_a_review_or_sends_it_back(
+    bench: Bench, ruling: Ruling, state: PayoutState, failure: str
+) -> None:
+    doubtful = replace(
+        record_in(S.SENT), state=S.MANUAL_REVIEW, failure="doubt", failure_code="manual_review"
+    )
+    await bench.store.save(doubtful)
+    payer = bench.payer()
+    ruled = await payer.rule("w1", ruling, "seen with our own eyes", network_fee_units=5_000)
+    assert bench.store.load("w1") == ruled
+    assert (ruled.state, ruled.failure, ruled.network_fee_units) == (state, failure, 5_000)
+    assert ruled.ruling == f"{ruling.name.lower()}: seen with our own eyes"
+    assert [r.id for r in bench.results] == (["w1"] if ruled.is_final else [])
+    with pytest.raises(IllegalTransition):
+        await payer.rule("w1", ruling, "again")
 
 
 async def test_an_operator_rules_only_on_what_is_under_review(bench: Bench) -> None:
