@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .fault_transactions import swallowing
+
 if TYPE_CHECKING:
     from localnet.faults import Fault, Handle
 
 Json = Any  # JSON of somebody else's making; msgspec checks only that it is JSON
 
 BLOCK_METHODS = frozenset({"getBlock", "getConfirmedBlock", "getBlocks", "getBlocksWithLimit"})
-LYING = frozenset({"lag", "lie_height", "withhold", "swap", "repeat", "alter"})
+LYING = frozenset({"swallow", "lag", "lie_height", "withhold", "swap", "repeat", "alter"})
 OF_BLOCKS = frozenset({"withhold", "swap", "repeat", "alter"})
 
 # The validator's own messages (Agave, rpc-client-api/src/custom_error.rs).
@@ -94,6 +96,8 @@ def meets(fault: Fault, calls: tuple[Call, ...]) -> bool:
     """Whether a fault concerns a request: by method, and for a fault of blocks by the slots it names."""
     if fault.methods and not any(call.method in fault.methods for call in calls):
         return False
+    if fault.kind.value == "swallow":
+        return any(call.method == "sendTransaction" for call in calls)
     if fault.kind.value not in OF_BLOCKS:
         return True
     if fault.kind.value == "withhold":
@@ -125,6 +129,8 @@ def with_wrong_id(reply: bytes) -> bytes:
 
 def lying(fault: Fault, handle: Handle, custom: Callable[[Json], object] | None = None) -> Handle:
     """Wrap a truthful `handle` in the lie of a fault."""
+    if fault.kind.value == "swallow":
+        return swallowing(handle)
     ask = _Asker(handle)
 
     async def answer(body: bytes) -> bytes:

@@ -22,13 +22,14 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from localnet.events import SlotOpened
 from localnet.fault_answers import ALTERATIONS, WITHHOLD_ANSWERS
-from localnet.faults import CHAIN_KINDS, MAIN_ENDPOINT, Fault, FaultKind, parse_fault
+from localnet.faults import CHAIN_KINDS, MAIN_ENDPOINT, Fault, FaultKind
 
 CHAIN = "chain"
 _LINE = re.compile(r"at (?P<at>\d+)(?: for (?P<span>\d+))? (?P<endpoint>[\w.-]+): (?P<fault>.+)")
@@ -110,6 +111,25 @@ class FaultScript:
         return cls(tuple(drawn))
 
 
+def parse_fault(text: str) -> Fault:
+    """Read a fault as `str(fault)` prints it. Raises ValueError on an unknown kind or field."""
+    kind, *words = shlex.split(text) or [""]
+    if kind not in {member.value for member in FaultKind}:
+        raise ValueError(f"unknown fault {kind!r}")
+    fields: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or name == "kind" or name not in Fault.__dataclass_fields__:
+            raise ValueError(f"unknown field {word!r} of fault {kind!r}")
+        if name == "methods":
+            fields[name] = tuple(value.split(","))
+        elif name == "at":
+            fields[name] = tuple(int(slot) for slot in value.split(","))
+        else:
+            fields[name] = value if name == "text" else int(value)
+    return replace(Fault(FaultKind(kind)), **fields)
+
+
 _Draw = Callable[[random.Random, int, int], tuple[Fault, int]]
 
 
@@ -162,6 +182,7 @@ _DRAWS: dict[FaultKind, _Draw] = {
     FaultKind.TRUNCATE: _some_times(FaultKind.TRUNCATE),
     FaultKind.WRONG_ID: _some_times(FaultKind.WRONG_ID),
     FaultKind.GARBLE: _some_times(FaultKind.GARBLE),
+    FaultKind.SWALLOW: _some_times(FaultKind.SWALLOW),
     FaultKind.LAG: _some_slots(FaultKind.LAG, 1, 20),
     FaultKind.LIE_HEIGHT: _some_slots(FaultKind.LIE_HEIGHT, -50, 500),
     FaultKind.WITHHOLD: _of_blocks(FaultKind.WITHHOLD, tuple(WITHHOLD_ANSWERS)),

@@ -21,7 +21,7 @@ import enum
 import shlex
 import threading
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
@@ -55,6 +55,7 @@ class FaultKind(enum.Enum):
     WRONG_ID = "wrong_id"  # the answer to another request's id
     GARBLE = "garble"  # bytes that are not UTF-8, so not JSON
 
+    SWALLOW = "swallow"  # takes transactions, answers their signature and loses them
     LAG = "lag"  # answers as of `slots` ago
     LIE_HEIGHT = "lie_height"  # claims heights `slots` away from the truth; blocks stay true
     WITHHOLD = "withhold"  # has no block at `at`: `text` says how it answers
@@ -197,6 +198,10 @@ class EndpointFaults:
     def lose_answer(self, *, times: int = 0, methods: Iterable[str] = (), skip: int = 0) -> Fault:
         """Execute the request, then abort the connection: the client cannot know (W3)."""
         return self.arm(Fault(FaultKind.LOSE_ANSWER, tuple(methods), times, skip))
+
+    def swallow(self, *, times: int = 0, skip: int = 0) -> Fault:
+        """Take transactions that pass preflight, answer their signatures, and lose them (W2)."""
+        return self.arm(Fault(FaultKind.SWALLOW, times=times, skip=skip))
 
     def cut(self, *, times: int = 0, methods: Iterable[str] = (), skip: int = 0) -> Fault:
         """Send half of the announced body, then abort the connection."""
@@ -389,22 +394,3 @@ class Faults(EndpointFaults):
         if self._validator is None:
             raise ValueError("this backend cannot skip slots or reorganize")
         return self._validator
-
-
-def parse_fault(text: str) -> Fault:
-    """Read a fault as `str(fault)` prints it. Raises ValueError on an unknown kind or field."""
-    kind, *words = shlex.split(text) or [""]
-    if kind not in {member.value for member in FaultKind}:
-        raise ValueError(f"unknown fault {kind!r}")
-    fields: dict[str, Any] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or name == "kind" or name not in Fault.__dataclass_fields__:
-            raise ValueError(f"unknown field {word!r} of fault {kind!r}")
-        if name == "methods":
-            fields[name] = tuple(value.split(","))
-        elif name == "at":
-            fields[name] = tuple(int(slot) for slot in value.split(","))
-        else:
-            fields[name] = value if name == "text" else int(value)
-    return replace(Fault(FaultKind(kind)), **fields)

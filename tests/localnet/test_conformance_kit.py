@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from solders.keypair import Keypair
+
     from localnet import Validator
 
 KIT = Path(__file__).parent / "kit"
-FILES = ("package.json", "package-lock.json", "kit.mjs", "web3js.mjs")
+FILES = ("package.json", "package-lock.json", "kit.mjs", "expiry.mjs", "web3js.mjs")
 
 pytestmark = [
     pytest.mark.optional_backend("npm"),
@@ -84,6 +86,18 @@ def test_solana_kit_works_unchanged(validator: Validator, installed: Path) -> No
     assert all(entry["err"] is None for entry in seen["logs"])
     assert seen["logs"][-1]["logs"][-1] == "Program TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA success"
     assert seen["bobBalances"] == ["1234567890"]
+
+
+@pytest.mark.localnet(slot_ms=10)
+def test_solana_kit_notices_a_transaction_that_never_lands(
+    validator: Validator, funded_keypair: Keypair, installed: Path
+) -> None:
+    fault = validator.faults.swallow()
+    secret = bytes(funded_keypair).hex()
+    seen = run(installed, "expiry.mjs", validator.rpc_url, validator.ws_url, secret)
+    assert seen["expired"] is True, seen
+    assert seen["blocksBeyond"] >= 1
+    assert [fired.fault for fired in validator.faults.log] == [fault]
 
 
 def test_web3js_works_unchanged_and_finds_the_subscription_port_by_itself(

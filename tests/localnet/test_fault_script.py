@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from localnet.fault_script import CHAIN, FaultPlayer, FaultScript, Step
-from localnet.faults import CHAIN_KINDS, Fault, FaultKind, Faults, parse_fault
+from localnet.fault_script import CHAIN, FaultPlayer, FaultScript, Step, parse_fault
+from localnet.faults import CHAIN_KINDS, Fault, FaultKind, Faults
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 import zlib
 from collections.abc import AsyncIterator
@@ -155,6 +156,39 @@ async def test_drop_happens_before_and_lost_answers_after_the_execution(endpoint
     with pytest.raises(aiohttp.ClientError):
         await endpoint.ask("requestAirdrop", target, 1_000_000)
     assert (await endpoint.result("getBalance", target, {"commitment": "processed"}))["value"] == 1_000_000
+
+
+async def test_swallowed_transactions_are_taken_and_never_land(endpoint: Endpoint) -> None:
+    target, poor = Keypair().pubkey(), Keypair()
+    endpoint.faults.swallow(times=3)
+
+    def send(payer: Keypair, lamports: int, **options: Any) -> tuple[str, Any]:
+        pay = transfer(TransferParams(from_pubkey=payer.pubkey(), to_pubkey=target, lamports=lamports))
+        blockhash = Hash.from_string(endpoint.ledger.tip.blockhash)
+        signed = VersionedTransaction(Message.new_with_blockhash([pay], payer.pubkey(), blockhash), [payer])
+        wire = base64.b64encode(bytes(signed)).decode()
+        config = {"encoding": "base64", "preflightCommitment": "processed"} | options
+        call = {"jsonrpc": "2.0", "id": lamports, "method": "sendTransaction", "params": [wire, config]}
+        return str(signed.signatures[0]), call
+
+    signature, call = send(endpoint.ledger.faucet, 1_000_000)
+    assert (await (await endpoint.post(call)).json())["result"] == signature
+    # what the node would refuse it refuses, and without preflight it takes even that
+    _, call = send(poor, 1_000_001)
+    refused = await (await endpoint.post(call)).json()
+    assert refused["error"]["code"] == -32002
+    signature, call = send(poor, 1_000_002, skipPreflight=True)
+    slot = {"jsonrpc": "2.0", "id": 9, "method": "getSlot", "params": [{"commitment": "processed"}]}
+    answers = await (await endpoint.post([slot, call])).json()
+    assert answers == [
+        {"jsonrpc": "2.0", "result": 1, "id": 9},
+        {"jsonrpc": "2.0", "result": signature, "id": 1_000_002},
+    ]
+    assert (await endpoint.result("getTransactionCount", {"commitment": "processed"})) == 0
+    assert endpoint.faults.armed == ()
+    signature, call = send(endpoint.ledger.faucet, 1_000_003)
+    assert (await (await endpoint.post(call)).json())["result"] == signature
+    assert (await endpoint.result("getTransactionCount", {"commitment": "processed"})) == 1
 
 
 async def test_wrong_id(endpoint: Endpoint) -> None:
