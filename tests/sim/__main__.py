@@ -1,0 +1,122 @@
+"""`python -m tests.sim`: the long randomized simulation, every command audited.
+
+Prints its seed first. A failure writes the whole journal beside the goldens as a candidate for one and says
+how to run it again. Exit status 0: all held; 1: something did not; 2: bad arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from engine.journal import JournalCorrupt
+from engine.state import state_hash
+
+from .simulation import Simulation, replay_journal, write_journal
+
+CANDIDATES = Path(__file__).parent.parent / "golden" / "candidates"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what the command line asks for and give the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__.split("\n")[0])
+    parser.add_argument("--seed", type=int, help="repeat a run; default: a new random seed")
+    parser.add_argument("--steps", type=int, default=20_000, help="commands after the opening (20000)")
+    parser.add_argument(
+        "--check-every", type=int, default=20, help="full invariant check every n commands (20)"
+    )
+    parser.add_argument("--replay", type=Path, help="replay a journal that a failed run wrote, then stop")
+    options = parser.parse_args(arguments)
+    console = Console()
+    if options.replay is not None:
+        return _replay(console, options.replay)
+    if options.steps < 1 or options.check_every < 1:
+        parser.error("--steps and --check-every must be at least 1")
+    seed = options.seed if options.seed is not None else secrets.randbelow(2**32)
+    return _simulate(console, Simulation(seed, options.check_every), options.steps)
+
+
+def _simulate(console: Console, simulation: Simulation, steps: int) -> int:
+    console.print(
+        f"seed [bold]{simulation.seed}[/]  steps {steps}  (repeat: {_again(simulation.seed, steps)})"
+    )
+    started = time.monotonic()
+    columns = (TextColumn("audited"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("audited", total=steps)
+            for place, command in enumerate(simulation.commands(steps)):
+                simulation.step(command)
+                if place == steps // 2:
+                    simulation.take_snapshot()
+                progress.advance(task)
+        final = simulation.finish()
+    except Exception as error:  # noqa: BLE001  whatever went wrong, the journal must be kept
+        return _failed(console, simulation, steps, error)
+    console.print(_summary(simulation))
+    seconds = time.monotonic() - started
+    console.print(
+        f"{len(simulation.run.entries)} journal entries, {seconds:.0f} s: every verdict and posting as predicted, "
+        f"invariants hold, replay from nothing and from a snapshot gives {final[:16]}…"
+    )
+    return 0
+
+
+def _failed(console: Console, simulation: Simulation, steps: int, error: Exception) -> int:
+    path = CANDIDATES / f"seed-{simulation.seed}.json"
+    write_journal(path, simulation, f"{type(error).__name__}: {error}")
+    console.print(
+        f"[bold red]failed[/] after {len(simulation.run.entries)} entries at {simulation.last_command}"
+    )
+    console.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
+    console.print(f"journal: {path}")
+    console.print(f"run again: {_again(simulation.seed, steps)}")
+    console.print(f"replay:    python -m tests.sim --replay {path}")
+    return 1
+
+
+def _again(seed: int, steps: int) -> str:
+    return f"make sim SEED={seed} STEPS={steps}"
+
+
+def _replay(console: Console, path: Path) -> int:
+    try:
+        state = replay_journal(path)
+    except (OSError, ValueError, KeyError, JournalCorrupt) as error:
+        console.print(f"[bold red]cannot replay[/] {path}: {error}")
+        return 1
+    console.print(f"{path}: {state.sequence} entries replayed, state hash {state_hash(state)}")
+    return 0
+
+
+def _summary(simulation: Simulation) -> Table:
+    table = Table(title="what happened")
+    for title in ("commands", "count", "events", "count", "refusals", "count"):
+        table.add_column(title, justify="right" if title == "count" else "left")
+    counts = simulation.counts
+    columns = [
+        sorted((name, n) for name, n in counts.items() if ": " in name),
+        sorted((name.removeprefix("event "), n) for name, n in counts.items() if name.startswith("event ")),
+        sorted(
+            (name.removeprefix("refusal "), n) for name, n in counts.items() if name.startswith("refusal ")
+        ),
+    ]
+    for row in range(max(map(len, columns))):
+        cells: list[str] = []
+        for column in columns:
+            name, count = column[row] if row < len(column) else ("", 0)
+            cells += [name, str(count) if name else ""]
+        table.add_row(*cells)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
