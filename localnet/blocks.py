@@ -29,6 +29,8 @@ class TokenBalance:
     program_id: str
     amount_units: int
     decimals: int
+    # what the mint multiplies amounts by for display
+    multiplier: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

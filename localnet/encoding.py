@@ -21,11 +21,13 @@ from . import base58, programs
 from .errors import RpcError, invalid_request
 from .token_extensions import encode_extensions
 from .token_state import (
+    MINT_LENGTH,
     MULTISIG_LENGTH,
     Mint,
     TokenAccount,
     read_mint,
     read_token_account,
+    ui_multiplier,
     ui_token_amount,
 )
 
@@ -119,8 +121,8 @@ def _parse(account: Account, data: bytes, read: ReadAccount, key: Pubkey | None)
 def _parse_token(data: bytes, read: ReadAccount) -> Json | None:
     token = read_token_account(data)
     if token is not None:
-        decimals = decimals_of(token.mint, read)
-        return None if decimals is None else _token_account_info(token, decimals, data)
+        shown = _display_of(token.mint, read)
+        return None if shown is None else _token_account_info(token, *shown, data)
     mint = read_mint(data)
     if mint is not None:
         return _mint_info(mint, data)
@@ -138,30 +140,36 @@ def _parse_token(data: bytes, read: ReadAccount) -> Json | None:
     return None
 
 
-def decimals_of(mint: Pubkey, read: ReadAccount) -> int | None:
-    """The decimals of a mint; None when it is no mint."""
+def _display_of(mint: Pubkey, read: ReadAccount) -> tuple[int, float] | None:
+    """The decimals and the display multiplier of a mint; None when it is no mint."""
     if mint == programs.NATIVE_MINT:
-        return 9
+        return 9, 1.0
     account = read(mint)
     if account is None or account.owner not in programs.TOKEN_PROGRAMS:
         return None
     state = read_mint(account.data)
-    return None if state is None else state.decimals
+    if state is None:
+        return None
+    if len(account.data) == MINT_LENGTH:
+        return state.decimals, 1.0
+    clock = read(programs.SYSVAR_CLOCK)
+    time_s = 0 if clock is None else struct.unpack_from("<q", clock.data, 32)[0]
+    return state.decimals, ui_multiplier(account.data, time_s)
 
 
-def _token_account_info(token: TokenAccount, decimals: int, data: bytes) -> Json:
+def _token_account_info(token: TokenAccount, decimals: int, multiplier: float, data: bytes) -> Json:
     info: Json = {
         "isNative": token.native_reserve_lamports is not None,
         "mint": str(token.mint),
         "owner": str(token.owner),
         "state": token.state,
-        "tokenAmount": ui_token_amount(token.amount_units, decimals),
+        "tokenAmount": ui_token_amount(token.amount_units, decimals, multiplier),
     }
     if token.delegate is not None:
         info["delegate"] = str(token.delegate)
-        info["delegatedAmount"] = ui_token_amount(token.delegated_units, decimals)
+        info["delegatedAmount"] = ui_token_amount(token.delegated_units, decimals, multiplier)
     if token.native_reserve_lamports is not None:
-        info["rentExemptReserve"] = ui_token_amount(token.native_reserve_lamports, decimals)
+        info["rentExemptReserve"] = ui_token_amount(token.native_reserve_lamports, decimals, multiplier)
     if token.close_authority is not None:
         info["closeAuthority"] = str(token.close_authority)
     extensions = encode_extensions(data)

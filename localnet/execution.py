@@ -21,7 +21,7 @@ from solders.transaction import VersionedTransaction
 
 from . import programs
 from .blocks import TokenBalance
-from .token_state import read_mint, read_token_account
+from .token_state import read_mint, read_token_account, ui_multiplier
 
 AnyMessage: TypeAlias = Message | MessageV0 | MessageV1
 ReadAccount: TypeAlias = Callable[[Pubkey], Account | None]
@@ -112,7 +112,7 @@ def lookup_error(message: AnyMessage, read: ReadAccount, slot: int) -> str | Non
 
 
 def token_balances(
-    accounts: Accounts, states: Mapping[Pubkey, Account | None], read: ReadAccount
+    accounts: Accounts, states: Mapping[Pubkey, Account | None], read: ReadAccount, time_s: int
 ) -> tuple[TokenBalance, ...]:
     """The token balances of a transaction's accounts, by index; programs it calls are not looked at."""
     found = []
@@ -123,17 +123,22 @@ def token_balances(
         token = read_token_account(account.data)
         if token is None:
             continue
-        if token.mint == programs.NATIVE_MINT:
-            decimals = 9
-        else:
+        decimals, multiplier = 9, 1.0
+        if token.mint != programs.NATIVE_MINT:
             mint_account = states.get(token.mint) or read(token.mint)
             mint = read_mint(mint_account.data) if mint_account is not None else None
-            if mint is None:
+            if mint_account is None or mint is None:
                 continue
-            decimals = mint.decimals
+            decimals, multiplier = mint.decimals, ui_multiplier(mint_account.data, time_s)
         found.append(
             TokenBalance(
-                index, str(token.mint), str(token.owner), str(account.owner), token.amount_units, decimals
+                index,
+                str(token.mint),
+                str(token.owner),
+                str(account.owner),
+                token.amount_units,
+                decimals,
+                multiplier,
             )
         )
     return tuple(found)

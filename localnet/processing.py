@@ -125,7 +125,7 @@ def balances_of(
             lamports.append(0 if account is None else account.lamports)
         else:
             lamports.append(svm.balance(key))
-    tokens = execution.token_balances(accounts, states, svm.account) if with_tokens else ()
+    tokens = execution.token_balances(accounts, states, svm.account, svm.time_s) if with_tokens else ()
     return Balances(tuple(lamports), tokens)
 
 

@@ -71,6 +71,7 @@ class Svm:
             .with_log_bytes_limit(10_000)
         )
         self._svm.set_epoch_schedule(self.epoch_schedule)
+        self.time_s = 0  # of the open slot
         # LiteSVM's own faucet: this cluster has another, and the supply must be what the accounts hold
         self.write(self._svm.airdrop_pubkey(), None)
 
@@ -145,6 +146,7 @@ class Svm:
         """Set the clock to a slot; returns the epoch."""
         epoch: int = self.epoch_schedule.get_epoch(slot)
         leader_epoch = self.epoch_schedule.get_leader_schedule_epoch(slot)
+        self.time_s = time_s
         self._svm.set_clock(Clock(slot, epoch_start_s, epoch, leader_epoch, time_s))
         return epoch
 

@@ -7,6 +7,7 @@ defines as one. Must not know: the ledger, JSON-RPC.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +20,9 @@ MULTISIG_LENGTH: Final = 355
 STATES: Final = ("uninitialized", "initialized", "frozen")
 _ACCOUNT_TYPE_MINT: Final = 1
 _ACCOUNT_TYPE_ACCOUNT: Final = 2
+_INTEREST_BEARING: Final = 10
+_SCALED_UI_AMOUNT: Final = 25
+_SECONDS_PER_YEAR: Final = 60 * 60 * 24 * 365.24
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +144,37 @@ def ui_amount_string(amount_units: int, decimals: int) -> str:
     return f"{digits[:-decimals]}.{digits[-decimals:]}".rstrip("0").rstrip(".")
 
 
-def ui_token_amount(amount_units: int, decimals: int) -> dict[str, object]:
-    """An amount as JSON-RPC prints it; `uiAmount` is null only when 10^decimals leaves 64 bits."""
+def ui_multiplier(mint_data: bytes, time_s: int) -> float:
+    """What a mint multiplies amounts by for display: the scale or the interest of Token-2022, else 1.
+
+    Interest: e^(rate x years), at the average rate until the last update and the current one since; a rate
+    is in 1/10,000.
+    """
+    for kind, value in extensions_of(mint_data):
+        if kind == _SCALED_UI_AMOUNT and len(value) >= 56:
+            multiplier, effective_s, next_multiplier = struct.unpack_from("<dqd", value, 32)
+            return float(next_multiplier if time_s >= effective_s else multiplier)
+        if kind == _INTEREST_BEARING and len(value) >= 52:
+            start_s, average, updated_s, rate = struct.unpack_from("<qhqh", value, 32)
+            exponent = average * (updated_s - start_s) + rate * (time_s - updated_s)
+            return math.exp(exponent / _SECONDS_PER_YEAR / 10_000)
+    return 1.0
+
+
+def ui_token_amount(amount_units: int, decimals: int, multiplier: float = 1.0) -> dict[str, object]:
+    """An amount as JSON-RPC prints it; `uiAmount` is null only when 10^decimals leaves 64 bits.
+
+    `amount` is always the raw units: a multiplier changes what is shown, never what is owned.
+    """
+    if multiplier != 1.0:
+        shown = f"{amount_units * multiplier / 10**decimals:.{decimals}f}"
+        shown = shown.rstrip("0").rstrip(".") if decimals else shown
+        return {
+            "uiAmount": float(shown),
+            "decimals": decimals,
+            "amount": str(amount_units),
+            "uiAmountString": shown,
+        }
     return {
         "uiAmount": float(amount_units) / float(10**decimals) if decimals < 20 else None,
         "decimals": decimals,

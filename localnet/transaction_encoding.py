@@ -145,7 +145,7 @@ def loaded_addresses(record: TransactionRecord) -> Json:
 
 def encode_token_balance(balance: TokenBalance, *, stored: bool = True) -> Json:
     """A token balance of a transaction, from the history (`stored`) or from a simulation."""
-    amount = ui_token_amount(balance.amount_units, balance.decimals)
+    amount = ui_token_amount(balance.amount_units, balance.decimals, balance.multiplier)
     if stored and balance.amount_units == 0:
         # stored balances lose a zero uiAmount on their way through the validator's storage format
         amount["uiAmount"] = None

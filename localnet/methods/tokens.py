@@ -2,7 +2,8 @@
 
 Owns: getTokenAccountBalance, getTokenSupply, getTokenLargestAccounts, getTokenAccountsByOwner,
 getTokenAccountsByDelegate. Rules: amounts are raw units; uiAmount follows from the mint's decimals
-(interest and scaling of Token-2022 mints are not applied). Must not know: HTTP.
+and, with Token-2022, from its
+interest or scale. Must not know: HTTP.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .. import programs
 from ..encoding import encode_account
 from ..errors import invalid_params
 from ..params import Config, Params, pubkey_of
-from ..token_state import TokenAccount, read_mint, read_token_account, ui_token_amount
+from ..token_state import TokenAccount, read_mint, read_token_account, ui_multiplier, ui_token_amount
 from ..views import View
 from .registry import Node, method, view_of, with_context
 
@@ -36,8 +37,8 @@ def get_token_account_balance(node: Node, params: Params) -> object:
     token = read_token_account(account.data) if account.owner in programs.TOKEN_PROGRAMS else None
     if token is None:
         raise invalid_params("Invalid param: not a Token account")
-    _, decimals = _mint_of(view, token.mint)
-    return with_context(view, ui_token_amount(token.amount_units, decimals))
+    _, decimals, multiplier = _mint_of(view, token.mint)
+    return with_context(view, ui_token_amount(token.amount_units, decimals, multiplier))
 
 
 @method("getTokenSupply", 1, 2)
@@ -53,7 +54,8 @@ def get_token_supply(node: Node, params: Params) -> object:
     mint = read_mint(account.data)
     if mint is None:
         raise invalid_params("Invalid param: mint could not be unpacked")
-    return with_context(view, ui_token_amount(mint.supply_units, mint.decimals))
+    multiplier = ui_multiplier(account.data, view.time_s)
+    return with_context(view, ui_token_amount(mint.supply_units, mint.decimals, multiplier))
 
 
 @method("getTokenLargestAccounts", 1, 2)
@@ -61,7 +63,7 @@ def get_token_largest_accounts(node: Node, params: Params) -> object:
     """The 20 largest accounts of a mint."""
     mint = params.pubkey(0)
     view = node.ledger.view(params.config(1, _COMMITMENT_CONFIG).commitment())
-    program, decimals = _mint_of(view, mint)
+    program, decimals, multiplier = _mint_of(view, mint)
     found = [
         (token.amount_units, key)
         for key, _, token in _token_accounts(view, program, mint=mint, accepts=lambda token: True)
@@ -70,7 +72,7 @@ def get_token_largest_accounts(node: Node, params: Params) -> object:
     return with_context(
         view,
         [
-            {"address": str(key), **ui_token_amount(units, decimals)}
+            {"address": str(key), **ui_token_amount(units, decimals, multiplier)}
             for units, key in found[:LARGEST_ACCOUNTS]
         ],
     )
@@ -126,10 +128,10 @@ def _program_and_mint(view: View, wanted: Config) -> tuple[Pubkey, Pubkey | None
     return program, None
 
 
-def _mint_of(view: View, mint: Pubkey) -> tuple[Pubkey, int]:
-    """The token program and the decimals of a mint."""
+def _mint_of(view: View, mint: Pubkey) -> tuple[Pubkey, int, float]:
+    """The token program, the decimals and the display multiplier of a mint."""
     if mint == programs.NATIVE_MINT:
-        return programs.TOKEN, 9
+        return programs.TOKEN, 9, 1.0
     account = view.account(mint)
     if account is None:
         raise invalid_params("Invalid param: could not find mint")
@@ -138,7 +140,7 @@ def _mint_of(view: View, mint: Pubkey) -> tuple[Pubkey, int]:
         raise invalid_params("Invalid param: mint could not be unpacked")
     if account.owner not in programs.TOKEN_PROGRAMS:
         raise invalid_params("Invalid param: not a Token mint")
-    return account.owner, state.decimals
+    return account.owner, state.decimals, ui_multiplier(account.data, view.time_s)
 
 
 def _token_accounts(

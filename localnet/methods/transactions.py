@@ -195,7 +195,7 @@ def _simulated_balances(view: View, accounts: execution.Accounts, result: Execut
     for name, states in (("pre", before), ("post", after)):
         lamports = [0 if (account := states[key]) is None else account.lamports for key in accounts.keys]
         tokens = (
-            execution.token_balances(accounts, states, view.account)
+            execution.token_balances(accounts, states, view.account, view.time_s)
             if execution.touches_tokens(accounts)
             else ()
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 
 import pytest
@@ -22,6 +23,7 @@ from localnet.token_state import (
     read_mint,
     read_token_account,
     ui_amount_string,
+    ui_multiplier,
     ui_token_amount,
 )
 from localnet.transaction_errors import describe
@@ -100,6 +102,26 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     read_token_account(data)
     read_mint(data)
     encode_extensions(data)
+
+
+def test_interest_is_continuous_at_two_rates() -> None:
+    year = 60 * 60 * 24 * 365.24
+    value = bytes(32) + struct.pack("<qhqh", 0, 100, int(year), 200)
+    data = extended(10, value)
+    assert ui_multiplier(data, int(year)) == pytest.approx(math.exp(0.01))
+    assert ui_multiplier(data, int(2 * year)) == pytest.approx(math.exp(0.03))
+    assert ui_multiplier(extended(3, bytes(KEY)), 5) == 1.0
+
+
+def test_a_scaled_amount_changes_at_its_time() -> None:
+    data = extended(25, bytes(32) + struct.pack("<dqd", 2.0, 1_000, 3.0))
+    assert (ui_multiplier(data, 999), ui_multiplier(data, 1_000)) == (2.0, 3.0)
+    assert ui_token_amount(50, 2, 2.0) == {
+        "amount": "50",
+        "decimals": 2,
+        "uiAmount": 1.0,
+        "uiAmountString": "1",
+    }
 
 
 def extended(kind: int, value: bytes, account_type: int = 1) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from localnet import Mint, Validator, base58, programs
+from localnet.token_state import pack_mint, pack_token_account
 
 from .helpers import SOL, Rpc, pay, v0
 
@@ -209,6 +211,23 @@ def test_token_accounts_parsed(node: Validator, rpc: Rpc, mint: Mint) -> None:
     assert rpc.value("getTokenAccountBalance", str(account)) == amount
     assert rpc.value("getTokenSupply", str(mint)) == amount
     assert rpc.value("getTokenLargestAccounts", str(mint)) == [{"address": str(account)} | amount]
+
+
+def test_scaled_amounts_change_what_is_shown_and_nothing_else(node: Validator, rpc: Rpc) -> None:
+    mint, holder, owner = Pubkey.new_unique(), Pubkey.new_unique(), Pubkey.new_unique()
+    base = pack_mint(mint_authority=None, supply_units=3_000, decimals=2, freeze_authority=None)
+    scale = bytes(32) + struct.pack("<dqd", 1.5, 2**62, 9.0)
+    data = base.ljust(165, b"\0") + b"\1" + struct.pack("<HH", 25, len(scale)) + scale
+    node.set_account(mint, lamports=SOL, data=data, owner=programs.TOKEN_2022)
+    account = pack_token_account(mint=mint, owner=owner, amount_units=1_002)
+    node.set_account(holder, lamports=SOL, data=account, owner=programs.TOKEN_2022)
+    node.finalize()
+    shown = {"amount": "1002", "decimals": 2, "uiAmount": 15.03, "uiAmountString": "15.03"}
+    assert rpc.value("getTokenAccountBalance", str(holder)) == shown
+    supply = {"amount": "3000", "decimals": 2, "uiAmount": 45.0, "uiAmountString": "45"}
+    assert rpc.value("getTokenSupply", str(mint)) == supply
+    parsed = rpc.value("getAccountInfo", str(holder), {"encoding": "jsonParsed"})["data"]["parsed"]
+    assert parsed["info"]["tokenAmount"] == shown
 
 
 def test_mints_parsed(node: Validator, rpc: Rpc, mint: Mint) -> None:
