@@ -31,6 +31,7 @@ from daemon import views
 from daemon.api import bodies
 from daemon.clock import Clock, ManualClock
 from daemon.inbox import AddressBook, Inbox, Prices, tick, update_prices
+from daemon.journal_tools import in_words
 from daemon.keys import Keyring, UnknownAddress
 from daemon.reserves import Reserves
 from daemon.runner import Answer, Build, Runner
@@ -344,12 +345,7 @@ class Control:
         last = first + 999 if last is None else min(last, first + 999)
         rows = await self.runner.in_store(lambda database: list(database.journal(first, last)))
         return [
-            bodies.JournalEntryBody(
-                row.sequence,
-                msgspec.json.decode(row.command),
-                msgspec.json.decode(row.outcome),
-                row.hash.hex(),
-            )
+            bodies.JournalEntryBody(row.sequence, *in_words(row.command, row.outcome), row.hash.hex())
             for row in rows
         ]
 

@@ -9,8 +9,9 @@ credited (D8). Must not know: how blocks are read, how a deposit is applied.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -78,10 +79,11 @@ class Inbox:
         self.scanned_slot: int | None = None
         self.advanced = asyncio.Event()
 
-    async def follow(self, blocks: AsyncIterator[ScannedBlock]) -> None:
+    async def follow(self, blocks: AsyncGenerator[ScannedBlock, None]) -> None:
         """Commit every block in order until the iterator ends."""
-        async for block in blocks:
-            await self.take(block)
+        async with contextlib.aclosing(blocks):
+            async for block in blocks:
+                await self.take(block)
 
     async def take(self, block: ScannedBlock) -> list[Answer]:
         """Commit one block: its deposits, its notices, and the checkpoint behind it."""

@@ -204,13 +204,12 @@ async def _wire(
 
 
 def _watcher_options(config: Config) -> WatcherOptions:
-    above = {
-        one.token.symbol: one.cross_check_units for one in config.assets if one.cross_check_units is not None
-    }
+    # An asset without a threshold gets a second opinion on every credit, as long as there is anybody to ask.
+    above = {one.token.symbol: one.cross_check_units or 1 for one in config.assets}
     return WatcherOptions(
         poll_interval_s=config.daemon.poll_interval_s,
         max_supported_transaction_version=config.cluster.max_transaction_version,
-        cross_check_units=above or None,
+        cross_check_units=above if len(config.cluster.endpoints) > 1 else None,
     )
 
 

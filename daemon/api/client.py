@@ -17,9 +17,10 @@ from daemon.errors import DaemonError
 class ApiError(DaemonError):
     """The daemon said no, with its reason."""
 
-    def __init__(self, error: bodies.Error) -> None:
+    def __init__(self, error: bodies.Error, status: int) -> None:
         super().__init__(f"{error.code}: {error.message}")
         self.error = error
+        self.status = status
 
     @property
     def code(self) -> str:
@@ -77,7 +78,7 @@ class ApiClient:
                 f"no daemon answers on {self.socket_path}; start one with `makewhole run`"
             ) from error
         if status >= 400:
-            raise ApiError(msgspec.json.decode(content, type=bodies.ErrorBody).error)
+            raise ApiError(msgspec.json.decode(content, type=bodies.ErrorBody).error, status)
         return msgspec.json.decode(content)
 
     async def wait_until_up(self, timeout_s: float = 30) -> None:
