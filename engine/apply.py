@@ -99,7 +99,7 @@ def _remember_for_a_while(state: State, command: cm.Command, outcome: Outcome) -
 
 def _malformed(command: cm.Command) -> str:
     """Name the first field that holds what it may not; "" when all are good."""
-    if not 0 <= command.time_ns <= MAX_TIME_NS:
+    if type(command.time_ns) is not int or not 0 <= command.time_ns <= MAX_TIME_NS:
         return "time_ns"
     for name, value in zip(_FIELDS[type(command)], _VALUES[type(command)](command), strict=True):
         kind = type(value)
@@ -118,15 +118,21 @@ def _malformed(command: cm.Command) -> str:
     return "on_debt" if getattr(command, "on_debt", "apply") not in ("apply", "hold") else ""
 
 
-def _good_tuple(values: tuple[Any, ...], name: str) -> bool:
-    """Check consents (texts), prices and holdings (text, integer): well-formed, no key twice."""
+def _good_tuple(values: Any, name: str) -> bool:
+    """Check consents (texts), prices and holdings (text, integer): well-formed, no key twice.
+
+    Anything else that passes for an int or a str (a bool, an enum member) is refused: it would be journaled
+    as what it is not.
+    """
+    if type(values) is not tuple:
+        return False
     if name == "consents":
-        return all(is_text(value) for value in values)
+        return all(type(value) is str and is_text(value) for value in values)
     keys = [key for key, _ in values]
-    if len(set(keys)) != len(keys) or not all(is_text(key) for key in keys):
+    if not all(type(key) is str and is_text(key) for key in keys) or len(set(keys)) != len(keys):
         return False
     lowest = 0 if name == "holdings" else -_MAX_INTEGER
-    return all(lowest <= value <= _MAX_INTEGER for _, value in values)
+    return all(type(value) is int and lowest <= value <= _MAX_INTEGER for _, value in values)
 
 
 def _open_subaccount(state: State, command: cm.OpenSubaccount) -> Outcome:

@@ -110,6 +110,8 @@ def deposit(state: State, command: Deposit) -> Outcome:
         return Accepted(tuple(out))
     incoming = HeldDeposit(command.id, one.id, command.asset, units, command.sender)
     _apply_deposit(state, one, incoming, outstanding_usd6, False, out)
+    if state.held:
+        release_held(state, out)
     return Accepted(tuple(out))
 
 
@@ -122,6 +124,7 @@ def accept_held(state: State, command: AcceptHeldDeposit) -> Outcome:
     out: list[Event] = []
     one = state.subaccounts[held.subaccount]
     _apply_deposit(state, one, held, _outstanding(one, state, held.asset), True, out)
+    release_held(state, out)
     return Accepted(tuple(out))
 
 
@@ -240,10 +243,8 @@ def _apply_deposit(
             was_held=was_held,
         ),
     )
-    if applied_usd6 and state.debts:
+    if applied_usd6:
         end_settled_debts(state, out)
-        if state.held:
-            release_held(state, out)
 
 
 def _fee_in(state: State, asset: str, network_fee_units: int) -> int:

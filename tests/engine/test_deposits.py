@@ -263,7 +263,7 @@ def test_r29_a_return_that_fails_on_chain_is_held_again(indebted: Exchange) -> N
     indebted.must(cm.ReturnHeldDeposit, deposit_id, 5_000, id="return-2")
 
 
-def test_network_fees_beyond_the_operators_sol_are_owed_and_collected_first(exchange: Exchange) -> None:
+def test_r8_network_fees_beyond_the_operators_sol_are_owed_and_collected_first(exchange: Exchange) -> None:
     """I1: what the operator owes for network fees is public and taken from the next SOL credited to
     `fees`.
     """
@@ -279,7 +279,7 @@ def test_network_fees_beyond_the_operators_sol_are_owed_and_collected_first(exch
     assert expected_holdings_units(exchange.state) == liabilities_units(exchange.state)
 
 
-def test_r04_a_refused_deposit_can_be_credited_later_an_accepted_one_only_once(exchange: Exchange) -> None:
+def test_r4_a_refused_deposit_can_be_credited_later_an_accepted_one_only_once(exchange: Exchange) -> None:
     refused = exchange.send(cm.Deposit, "3/0", "USDC", USDC, "w", id="sig:account:mint")
     assert isinstance(refused, Rejected) and refused.reason is RejectReason.UNKNOWN_SUBACCOUNT
     exchange.open("3/0")
@@ -294,7 +294,7 @@ def test_r04_a_refused_deposit_can_be_credited_later_an_accepted_one_only_once(e
     assert exchange.cash("3/0") == USDC
 
 
-def test_r04_a_customer_cannot_block_a_deposit_by_using_its_id(exchange: Exchange) -> None:
+def test_r4_a_customer_cannot_block_a_deposit_by_using_its_id(exchange: Exchange) -> None:
     exchange.withdraw("1/0", USDC, id="sig:account:mint")
     assert isinstance(exchange.send(cm.Deposit, "2/0", "USDC", USDC, "w", id="sig:account:mint"), Accepted)
 

@@ -18,13 +18,13 @@ decimals = st.integers(0, 18)
 
 
 @given(amounts, prices, decimals)
-def test_r02_notional_rounds_as_its_name_says(units: int, price_e8: int, places: int) -> None:
+def test_r2_notional_rounds_as_its_name_says(units: int, price_e8: int, places: int) -> None:
     exact = Fraction(units * price_e8, 10 ** (places + 2))
     assert fixed.notional_down_usd6(units, price_e8, places) == floor(exact)
     assert fixed.notional_up_usd6(units, price_e8, places) == ceil(exact)
 
 
-def test_r02_notional_examples() -> None:
+def test_r2_notional_examples() -> None:
     # 1 lamport at $150 is 0.15 usd6.
     assert fixed.notional_down_usd6(1, 150 * 10**8, 9) == 0
     assert fixed.notional_up_usd6(1, 150 * 10**8, 9) == 1
@@ -39,7 +39,7 @@ def test_r28_units_for_an_amount_are_the_fewest_that_suffice(usd6: int, price_e8
 
 
 @given(amounts, st.integers(0, 10**6))
-def test_r02_ratios_round_as_their_names_say(amount: int, ppm: int) -> None:
+def test_r2_ratios_round_as_their_names_say(amount: int, ppm: int) -> None:
     assert fixed.ppm_of_down(amount, ppm) == floor(Fraction(amount * ppm, 10**6))
     assert fixed.ppm_of_up(amount, ppm) == ceil(Fraction(amount * ppm, 10**6))
     assert fixed.divide_down(amount, 7) == floor(Fraction(amount, 7))
@@ -108,7 +108,7 @@ def test_r26_equal_remainders_go_to_the_earlier_place() -> None:
 
 
 @given(amounts, st.integers(1, 2**70), amounts, st.integers(1, 2**70))
-def test_r02_ratios_are_compared_exactly(a: int, b: int, c: int, d: int) -> None:
+def test_r2_ratios_are_compared_exactly(a: int, b: int, c: int, d: int) -> None:
     found = fixed.compare_ratios(a, b, c, d)
     first, second = Fraction(a, b), Fraction(c, d)
     assert (found > 0) == (first > second) and (found == 0) == (first == second)
@@ -137,7 +137,7 @@ def test_r02_ratios_are_compared_exactly(a: int, b: int, c: int, d: int) -> None
         ("1" * 5000 + "/0", None),
     ],
 )
-def test_r06_spelling_of_subaccounts(text: str, key: tuple[int, int, int, str] | None) -> None:
+def test_r6_spelling_of_subaccounts(text: str, key: tuple[int, int, int, str] | None) -> None:
     assert order_key(text) == key
 
 

@@ -40,13 +40,13 @@ def busy(indebted: Exchange) -> Exchange:
     return indebted
 
 
-def test_r05_replay_gives_the_same_hash(busy: Exchange) -> None:
+def test_r5_replay_gives_the_same_hash(busy: Exchange) -> None:
     state = new_state(busy.params)
     assert replay(state, busy.entries) == busy.last_hash
     assert state_hash(state) == state_hash(busy.state)
 
 
-def test_r05_replay_from_a_snapshot(busy: Exchange) -> None:
+def test_r5_replay_from_a_snapshot(busy: Exchange) -> None:
     half = len(busy.entries) // 2
     state = new_state(busy.params)
     replay(state, busy.entries[:half])
@@ -58,7 +58,7 @@ def test_r05_replay_from_a_snapshot(busy: Exchange) -> None:
     assert dump_state(loaded) == dump_state(busy.state)
 
 
-def test_r05_a_loaded_snapshot_goes_on_exactly_alike(busy: Exchange) -> None:
+def test_r5_a_loaded_snapshot_goes_on_exactly_alike(busy: Exchange) -> None:
     copy = load_state(dump_state(busy.state))
     commands: list[Any] = [
         cm.Tick("t1", busy.now_ns + 5),
@@ -75,7 +75,7 @@ def corrupt(entries: list[Entry], place: int, **changes: Any) -> list[Entry]:
     return [*entries[:place], replace(entries[place], **changes), *entries[place + 1 :]]
 
 
-def test_r05_every_kind_of_corruption_is_found_and_placed(busy: Exchange) -> None:
+def test_r5_every_kind_of_corruption_is_found_and_placed(busy: Exchange) -> None:
     entries = busy.entries
     place = 4
     good = entries[place]
@@ -105,7 +105,7 @@ def test_r05_every_kind_of_corruption_is_found_and_placed(busy: Exchange) -> Non
         assert caught.value.sequence in (place, place + 1, place + 2)
 
 
-def test_r05_other_parameters_are_another_chain(busy: Exchange) -> None:
+def test_r5_other_parameters_are_another_chain(busy: Exchange) -> None:
     other = replace(default_params(), gate_max_ns=1)
     assert GENESIS_HASH(other) != GENESIS_HASH(busy.params)
     with pytest.raises(JournalCorrupt) as caught:
@@ -156,7 +156,7 @@ def test_dump_does_not_depend_on_the_order_of_history(make_exchange: type[Exchan
     assert one.partition(b'"subaccounts"')[2] == two.partition(b'"subaccounts"')[2]
 
 
-def test_r04_the_first_answer_again_whatever_the_time(exchange: Exchange) -> None:
+def test_r4_the_first_answer_again_whatever_the_time(exchange: Exchange) -> None:
     refused = exchange.withdraw("1/0", 5 * USDC, id="w")
     assert isinstance(refused, Rejected) and refused.reason is RejectReason.INSUFFICIENT_SETTLED_CASH
     exchange.deposit("1/0", 10 * USDC)
@@ -167,7 +167,7 @@ def test_r04_the_first_answer_again_whatever_the_time(exchange: Exchange) -> Non
     assert exchange.cash("1/0") == 10 * USDC
 
 
-def test_r04_what_is_remembered_how_long(make_exchange: type[Exchange]) -> None:
+def test_r4_what_is_remembered_how_long(make_exchange: type[Exchange]) -> None:
     """R4: what moved money for ever; refusals and settings the last `remembered_commands`; clockwork the
     last 10.
     """
@@ -193,7 +193,7 @@ def test_r04_what_is_remembered_how_long(make_exchange: type[Exchange]) -> None:
     assert (len(exchange.state.recent_answers), len(exchange.state.clockwork_answers)) == (3, 32)
 
 
-def test_r04_same_id_of_another_kind_is_another_body(exchange: Exchange) -> None:
+def test_r4_same_id_of_another_kind_is_another_body(exchange: Exchange) -> None:
     exchange.send(cm.Tick, id="x")
     outcome = exchange.send(cm.SetOnDebt, "1/0", "hold", id="x")
     assert isinstance(outcome, Rejected) and outcome.reason is RejectReason.ID_REUSED_WITH_DIFFERENT_BODY
@@ -211,7 +211,7 @@ ABSURD = (0, -1, 1, 2**63, 2**64 - 1, 2**64, -(2**64), 2**127, 2**200, 10**5_000
 
 
 @pytest.mark.parametrize("number", ABSURD, ids=[str(n) if n < 2**201 else "huge" for n in ABSURD])
-def test_r03_apply_is_total_for_absurd_numbers(indebted: Exchange, number: int) -> None:
+def test_r3_apply_is_total_for_absurd_numbers(indebted: Exchange, number: int) -> None:
     pairs = (("SOL", number),)
     marks = (("SOL-PERP", number),)
     both = ("1/0", "2/0")
@@ -235,7 +235,7 @@ def test_r03_apply_is_total_for_absurd_numbers(indebted: Exchange, number: int) 
     assert isinstance(indebted.apply(cm.Tick("late", number)), Accepted | Rejected)
 
 
-def test_r03_u64_maximum_everywhere_at_once(make_exchange: type[Exchange]) -> None:
+def test_r3_u64_maximum_everywhere_at_once(make_exchange: type[Exchange]) -> None:
     """D10, R1: exact at the largest amounts and prices that can exist."""
     exchange = make_exchange(replace(default_params(), velocity_floor_ppm=0))
     exchange.open("1/0", "2/0")

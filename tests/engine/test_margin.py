@@ -157,7 +157,7 @@ def test_r28_outstanding_counts_everything_at_full_value(indebted: Exchange) -> 
         outstanding_negative_equity_usd6(state, "9/9")
 
 
-def test_r02_buyer_pays_rounded_up_seller_gets_rounded_down(exchange: Exchange) -> None:
+def test_r2_buyer_pays_rounded_up_seller_gets_rounded_down(exchange: Exchange) -> None:
     """R2, I9: 1 lamport at $150 is 0.15 usd6: the buyer owes 1, the seller is given 0, `rounding` holds 1."""
     exchange.deposit("1/0", USDC)
     exchange.deposit("2/0", USDC)

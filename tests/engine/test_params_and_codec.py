@@ -50,7 +50,7 @@ def test_vocabularies_are_complete() -> None:
 
 
 @given(any_of(COMMAND_TYPES), any_of(COMMAND_TYPES))
-def test_r05_commands_survive_encoding_and_only_equal_ones_look_equal(first: Any, second: Any) -> None:
+def test_r5_commands_survive_encoding_and_only_equal_ones_look_equal(first: Any, second: Any) -> None:
     assert decode_command(encode_command(first)) == first
     assert (encode_command(first) == encode_command(second)) == (first == second)
 
@@ -62,13 +62,13 @@ def test_the_fast_encoding_is_plain_json(value: Any) -> None:
 
 
 @given(st.lists(any_of(EVENT_TYPES), max_size=3))
-def test_r05_accepted_outcomes_survive_encoding(events: list[Any]) -> None:
+def test_r5_accepted_outcomes_survive_encoding(events: list[Any]) -> None:
     outcome = Accepted(tuple(events))
     assert decode_outcome(encode_outcome(outcome)) == outcome
 
 
 @given(st.sampled_from(RejectReason), TEXT, st.none() | st.integers(), st.none() | st.integers())
-def test_r05_rejected_outcomes_survive_encoding(
+def test_r5_rejected_outcomes_survive_encoding(
     reason: RejectReason, detail: str, retry_at_ns: int | None, would_pass_units: int | None
 ) -> None:
     outcome = Rejected(reason, detail, retry_at_ns, would_pass_units)

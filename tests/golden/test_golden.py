@@ -18,7 +18,7 @@ GOLDENS = sorted(regenerate.FOLDER.glob("*.jsonl"))
 
 
 @pytest.mark.parametrize("path", GOLDENS, ids=[path.stem for path in GOLDENS])
-def test_r05_a_golden_journal_replays_to_the_same_hash(path: Path) -> None:
+def test_r5_a_golden_journal_replays_to_the_same_hash(path: Path) -> None:
     header, _, footer = regenerate.read(path)
     assert header["engine_version"] == ENGINE_VERSION
     assert regenerate.play(path) == (footer["last_hash"], footer["state_hash"])
