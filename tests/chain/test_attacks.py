@@ -120,6 +120,14 @@ def own_sweep() -> Tx:
     )
 
 
+def own_close_paid_by_a_stranger() -> Tx:
+    """Somebody else pays the fee, our hot wallet only co-signs: still our own transaction."""
+    tx = own_close()
+    tx.accounts[0] = wallet(HOT_WALLET, 5, 5, signer=True)
+    tx.accounts.insert(0, FEE_PAYER)
+    return tx
+
+
 def own_close() -> Tx:
     """Our hot wallet closes alice's empty token account; the rent comes back to her address."""
     return Tx(
@@ -334,6 +342,11 @@ CASES = [
         ],
     ),
     Case("own rent reclaim by closing the token account", [own_close()], notices=[(NoticeKind.OWN_TRANSACTION, ALICE, RENT)]),
+    Case(
+        "own transaction whose fee a stranger pays",
+        [own_close_paid_by_a_stranger()],
+        notices=[(NoticeKind.OWN_TRANSACTION, ALICE, RENT)],
+    ),
     Case("lamports to the token account", [misdirected(USDC, 123)], notices=[(NoticeKind.MISDIRECTED_LAMPORTS, ALICE_USDC, 123)]),
     Case(
         "lamports to a token account that does not exist yet",

@@ -264,6 +264,12 @@ def test_d2_only_the_child_of_the_checkpoint_follows_it() -> None:
     assert link_of(checkpoint, scanned_with(100, 98)) is Link.CONTRADICTION
     # Right slot, wrong hash: a swapped block or another fork.
     assert link_of(checkpoint, scanned_with(100, 99, parent_fork="other")) is Link.CONTRADICTION
+    # Right hash, wrong slot: no node that tells the truth says so.
+    lie = block(slot=105, parent=98)
+    lie["previousBlockhash"] = checkpoint.blockhash
+    assert link_of(checkpoint, scan_block(body(lie), 105, watchlist())) is Link.CONTRADICTION
+    lie["parentSlot"] = 104
+    assert link_of(checkpoint, scan_block(body(lie), 105, watchlist())) is Link.GAP
     # The checkpoint's own block, repeated for a later slot.
     assert link_of(checkpoint, scanned_with(101, 98)) is Link.CONTRADICTION
 

@@ -10,10 +10,13 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from chain.blocksource import BlockSource
+from chain.early import EarlyNotices
 from chain.scanner import Checkpoint, Credit, NoticeKind
 from chain.watcher import Alarm, AlarmKind, DepositWatcher, WatcherOptions
 
@@ -306,6 +309,41 @@ async def test_d2_a_silent_witness_is_no_objection() -> None:
     async with pool_of(node, silent, ws=False) as pool:
         blocks = await take(DepositWatcher(pool, watchlist(), checkpoint=AT_99, options=LINKS_ONLY), 9)
     assert [(c.account, c.units) for b in blocks for c in b.credits] == DEPOSITS
+
+
+async def test_d9_a_dispute_found_while_filling_a_hole_is_not_settled_by_one_node() -> None:
+    """One node has a hole, one is honest, one denies the deposits: two equal answers are needed."""
+    hole, honest, liar = chain_of("hole"), chain_of("honest"), chain_of("liar")
+    on_block(hole, 101, refuse(-32007))
+    erase(liar)
+    async with pool_of(hole, honest, liar, ws=False, attempts=1) as pool:
+        options = WatcherOptions(
+            poll_interval_s=0.02, longest_retry_s=0.05, early_notice=False, witness=False
+        )
+        watcher = DepositWatcher(pool, watchlist(), checkpoint=AT_99, options=options)
+        waiting = asyncio.create_task(take(watcher, 9))
+        await until(lambda: AlarmKind.ENDPOINTS_DISAGREE in watcher.alarms.active)
+        await asyncio.sleep(0.1)
+        assert watcher.checkpoint == Checkpoint(100, blockhash("main", 100))
+        hole.script.clear()  # now two of three agree
+        blocks = await waiting
+    assert [(c.account, c.units) for b in blocks for c in b.credits] == DEPOSITS
+
+
+async def test_d8_news_that_finality_overtook_is_no_news() -> None:
+    node = chain_of()
+    seen: list[Credit] = []
+    async with pool_of(node, ws=False) as pool:
+        watched = watchlist()
+        source = BlockSource(pool, watched)
+        early = EarlyNotices(pool, source, on_seen=seen.append)
+        found = (await source.block(101, node.endpoint)).block
+        early.settle(found)
+        early._see(found)
+        assert (early.seen, seen) == ({}, [])
+        early._see(replace(found, slot=102))
+        assert len(seen) == 2
+    assert early.voided == 0
 
 
 @pytest.mark.parametrize("sabotage", [inflate, invent, unfail])
