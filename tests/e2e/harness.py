@@ -23,17 +23,10 @@ from typing import Any
 
 from solders.keypair import Keypair
 
-from chain.instructions import (
-    assemble_transaction,
-    build_message,
-    create_associated_token_account,
-    memo,
-    transfer_checked,
-    transfer_lamports,
-)
 from chain.rpc import RpcPool
-from chain.tokens import TOKEN_PROGRAM, associated_token_address
+from chain.tokens import NATIVE_SOL, TOKEN_PROGRAM, TokenMint
 from daemon.api.client import ApiClient, NotRunning
+from daemon.demo.wallets import Wallet, balance_of
 from daemon.killpoints import VARIABLE
 from localnet import Mint, Validator
 
@@ -133,7 +126,8 @@ class World:
         self.process: Process | None = None
         self.client = ApiClient(self.socket)
         self.time_ns = START_NS
-        self.memos = 0
+        self.usdc = TokenMint("USDC", str(mint.address), TOKEN_PROGRAM, 6)
+        self._wallets: dict[str, Wallet] = {}
 
     def configure(self, *, clock: str = "manual", daemon: str = "", **changes: str) -> None:
         """Write the configuration; `changes` replace its values by name."""
@@ -174,48 +168,20 @@ class World:
 
     # -- the chain --
 
-    async def send(self, sender: Keypair, *instructions: Any) -> str:
-        """Sign, send over JSON-RPC, and put the transaction into a block; returns the signature."""
-        latest = await self.pool.call("getLatestBlockhash", [{"commitment": "confirmed"}])
-        self.memos += 1
-        note = memo(f"test {self.memos}")
-        message = build_message(str(sender.pubkey()), [*instructions, note], latest["value"]["blockhash"])
-        transaction = assemble_transaction(message, [bytes(sender.sign_message(bytes(message)))])
-        import base64
-
-        options = {"encoding": "base64", "preflightCommitment": "confirmed"}
-        signature: str = await self.pool.call(
-            "sendTransaction", [base64.b64encode(transaction).decode(), options]
-        )
-        return signature
+    def _wallet(self, keypair: Keypair) -> Wallet:
+        return self._wallets.setdefault(str(keypair.pubkey()), Wallet("test", keypair, self.pool))
 
     async def send_sol(self, sender: Keypair, address: str, lamports: int) -> str:
-        return await self.send(sender, transfer_lamports(str(sender.pubkey()), address, lamports))
+        return await self._wallet(sender).send(NATIVE_SOL, address, lamports)
 
     async def send_usdc(self, sender: Keypair, address: str, units: int) -> str:
-        mint, owner = str(self.mint.address), str(sender.pubkey())
-        return await self.send(
-            sender,
-            create_associated_token_account(payer=owner, owner=address, mint=mint, program=TOKEN_PROGRAM),
-            transfer_checked(
-                source=associated_token_address(owner, mint, TOKEN_PROGRAM),
-                mint=mint,
-                destination=associated_token_address(address, mint, TOKEN_PROGRAM),
-                owner=owner,
-                units=units,
-                decimals=6,
-                program=TOKEN_PROGRAM,
-            ),
-        )
+        return await self._wallet(sender).send(self.usdc, address, units)
 
     async def balance(self, address: str) -> int:
-        answer = await self.pool.call("getBalance", [address, {"commitment": "finalized"}])
-        return int(answer["value"])
+        return await balance_of(self.pool, address, NATIVE_SOL)
 
     async def usdc_balance(self, owner: str) -> int:
-        account = associated_token_address(owner, str(self.mint.address), TOKEN_PROGRAM)
-        answer = await self.pool.call("getTokenAccountBalance", [account, {"commitment": "finalized"}])
-        return int(answer["value"]["amount"])
+        return await balance_of(self.pool, owner, self.usdc)
 
     def finalized_slot(self) -> int:
         return int(self.validator.rpc("getSlot", {"commitment": "finalized"}))  # type: ignore[call-overload]
