@@ -14,7 +14,7 @@ from chain.fees import priority_fee_lamports
 from chain.instructions import build_message, compute_unit_limit, compute_unit_price, transfer_lamports
 from chain.payer import AlarmKind, Payer, PayerOptions, PayoutRequest, PayoutState, Ruling
 from chain.signer import KeypairSigner, SignerError
-from chain.submission import IllegalTransition, PayoutRecord
+from chain.submission import IllegalTransition, PayoutEvent, PayoutRecord
 from chain.tokens import TOKEN_PROGRAM
 
 from .paying import (
@@ -278,6 +278,19 @@ async def test_w6_the_price_follows_the_market_up_to_the_cap(
 
 
 # One sender, one truth -------------------------------------------------------------------------------------
+
+
+async def test_w1_of_two_steps_from_one_record_only_the_first_is_made(bench: Bench) -> None:
+    """The sender and the watcher may both hold a record; the slower one must not undo the other's step."""
+    payer = bench.payer()
+    record = await payer.submit(sol_payout())
+    steps = await asyncio.gather(
+        payer._step(record, PayoutEvent.RESERVE, reserved_lamports=7),
+        payer._step(record, PayoutEvent.REFUSE, failure="too late"),
+    )
+    assert steps[1] is None
+    assert bench.store.states("w1") == [S.REQUESTED, S.RESERVED]
+    assert payer.open_records() == (steps[0],)
 
 
 async def test_w1_two_runs_at_once_are_refused(bench: Bench) -> None:
