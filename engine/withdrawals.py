@@ -225,8 +225,6 @@ def _fee_not_covered(state: State, fee_units: int) -> int:
 
 def _leaves_initial_margin(state: State, margin: Margin, asset: str, cash_units: int, units: int) -> bool:
     """Tell whether withdrawal equity without these units still meets initial margin (R30)."""
-    if margin.initial_margin_usd6 == 0:
-        return True
     lost_usd6 = _weighted(state, asset, cash_units) - _weighted(state, asset, cash_units - units)
     return margin.withdrawal_equity_usd6 - lost_usd6 >= margin.initial_margin_usd6
 

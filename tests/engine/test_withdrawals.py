@@ -88,6 +88,32 @@ def test_r30_margin_decides_to_the_unit_and_says_how_much_would_pass(exchange: E
     assert withdrawable_units(exchange.state, "1/0", "USDC") == 0
 
 
+def test_r30_a_loss_realized_by_a_trade_but_not_settled_yet_stays(exchange: Exchange) -> None:
+    """R30: a closed position leaves its loss in quote until the tick; no margin is needed, yet the money
+    is not free.
+    """
+    exchange.open("1/1")
+    exchange.deposit("1/0", 1_000 * USDC)
+    exchange.deposit("2/0", 1_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
+    exchange.prices(110)
+    assert isinstance(exchange.trade("2/0", "1/0", 10 * SOL, 110), Accepted)
+    exchange.attest()
+    assert (exchange.base("1/0"), exchange.unsettled("1/0"), exchange.cash("1/0")) == (0, 0, 1_000 * USDC)
+    for refused in (
+        exchange.withdraw("1/0", 600 * USDC + 1),
+        exchange.send(cm.Transfer, "1/0", "1/1", "USDC", 600 * USDC + 1),
+    ):
+        assert isinstance(refused, Rejected)
+        assert (refused.reason, refused.would_pass_units) == (
+            RejectReason.INSUFFICIENT_INITIAL_MARGIN,
+            600 * USDC,
+        )
+    assert isinstance(exchange.withdraw("1/0", 600 * USDC), Accepted)
+    exchange.tick()
+    assert (exchange.unsettled("1/0"), exchange.cash("1/0")) == (0, 0)
+
+
 @pytest.mark.parametrize("penalty", [0, 1_000, 50_000])
 def test_r30_what_is_said_to_pass_passes_for_weighted_collateral(
     make_exchange: type[Exchange], penalty: int
