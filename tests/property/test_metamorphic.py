@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from engine.apply import apply
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from engine.apply import apply
 from engine.commands import Command, Deposit, Tick
 from engine.outcome import Accepted
 from engine.state import State, dump_state, load_state
@@ -76,7 +76,7 @@ def test_r6_names_of_accounts_do_not_matter(data: st.DataObject) -> None:
     """
     world = world_after(data, 50, crashes=True)
     renamed = new_run(world.run.params)
-    for command in world.generator.past:
+    for command in world.run.commands:
         renamed.apply(_rename(command))
     assert _rename_keys(_balances(world.run.state)) == _balances(renamed.state)
 
@@ -111,6 +111,6 @@ def test_r26_the_time_of_day_does_not_matter(data: st.DataObject, days: int) -> 
     world = world_after(data, 50, crashes=True, strange_percent=0)
     later = new_run(world.run.params)
     shift_ns = days * 86_400 * 10**9
-    for command in world.generator.past:
+    for command in world.run.commands:
         later.apply(replace(command, time_ns=command.time_ns + shift_ns))
     assert _balances(later.state) == _balances(world.run.state)

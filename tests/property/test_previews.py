@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from engine.apply import apply
-from engine.deposits import preview_deposit
-from engine.withdrawals import withdrawable_units
 from hypothesis import assume, given, note
 from hypothesis import strategies as st
 
-from engine.commands import Deposit, RequestWithdrawal, Tick
+from engine.apply import apply
+from engine.commands import AttestReserves, Deposit, RequestWithdrawal, Tick
+from engine.deposits import preview_deposit
 from engine.events import DepositApplied, DepositHeld, WithdrawalQueued, WithdrawalReserved
 from engine.margin import margin_of, outstanding_negative_equity_usd6
 from engine.outcome import Accepted, Rejected
 from engine.rejects import RejectReason
 from engine.state import dump_state, load_state, state_hash
+from engine.withdrawals import withdrawable_units
 from tests.sim.generator import CUSTOMERS
 
-from .worlds import World, in_debt, world_after
+from .worlds import World, in_debt, world_after, world_in_debt
 
 RECEIPT = (
     "applied_units",
@@ -40,10 +40,19 @@ def _draw_units(data: st.DataObject, near: int) -> int:
     return data.draw(amounts, label="units")
 
 
+def _attest(world: World) -> None:
+    """Attest ample reserves, so that only the subaccount's own condition and the queues speak (R33a)."""
+    state = world.run.state
+    holdings = tuple((asset, 2**64 - 1) for asset in state.assets)
+    slot = state.attestation.slot if state.attestation else 0
+    answer = world.run.apply(AttestReserves("ample", state.last_time_ns, holdings, slot))
+    assert isinstance(answer, Accepted)
+
+
 @given(st.data())
 def test_r29_the_preview_is_the_deposit_that_follows(data: st.DataObject) -> None:
     """R29: applied, rate, credited, outstanding before and after, held or not: all as previewed, and pure."""
-    world = world_after(data, 60, crashes=True)
+    world = world_in_debt(data)
     state = world.run.state
     subaccount = _draw_subaccount(data, world)
     asset = data.draw(st.sampled_from(list(state.assets)), label="asset")
@@ -67,13 +76,17 @@ def test_r29_the_preview_is_the_deposit_that_follows(data: st.DataObject) -> Non
         name: getattr(preview, name) for name in RECEIPT
     }
     assert preview.applied_units + preview.credited_units == units
-    assert outstanding_negative_equity_usd6(state, subaccount) == preview.outstanding_after_usd6
+    # Units too few for one more usd6 at the conversion rate are credited; at index they may be worth one.
+    after = outstanding_negative_equity_usd6(state, subaccount)
+    assert preview.outstanding_after_usd6 - 1 <= after <= preview.outstanding_after_usd6
+    if asset == "USDC":
+        assert after == preview.outstanding_after_usd6
 
 
 @given(st.data())
 def test_i7_a_deposit_is_never_applied_beyond_what_is_outstanding(data: st.DataObject) -> None:
     """I7, R28: applied <= min(value of the deposit, outstanding); nobody else's balances move."""
-    world = world_after(data, 60, crashes=True)
+    world = world_in_debt(data)
     state = world.run.state
     subaccount = _draw_subaccount(data, world)
     asset = data.draw(st.sampled_from(list(state.assets)), label="asset")
@@ -111,6 +124,7 @@ def test_r30_exactly_the_withdrawable_units_pass_and_not_one_more(data: st.DataO
     state = world.run.state
     subaccount = _draw_subaccount(data, world)
     asset = data.draw(st.sampled_from(list(state.assets)), label="asset")
+    _attest(world)
     before = state_hash(state)
     most = withdrawable_units(state, subaccount, asset)
     note(f"withdrawable {most}")
@@ -137,8 +151,10 @@ def test_r30_a_refusal_that_names_an_amount_is_right(data: st.DataObject) -> Non
     state = world.run.state
     subaccount = _draw_subaccount(data, world)
     asset = data.draw(st.sampled_from(list(state.assets)), label="asset")
+    _attest(world)
     cash = state.subaccounts[subaccount].cash.get(asset, 0)
-    units = data.draw(st.integers(1, 2 * cash + 10**7))
+    minimum = state.assets[asset].minimum_withdrawal_units
+    units = data.draw(st.integers(minimum, 2 * cash + 10 * minimum))
 
     def ask(amount: int) -> Accepted | Rejected:
         trial = load_state(dump_state(state))
@@ -152,7 +168,7 @@ def test_r30_a_refusal_that_names_an_amount_is_right(data: st.DataObject) -> Non
     assert outcome.would_pass_units is not None
     note(repr(outcome))
     assert 0 <= outcome.would_pass_units < units
-    if outcome.would_pass_units:
+    if outcome.would_pass_units >= minimum:
         assert isinstance(ask(outcome.would_pass_units), Accepted)
     assert isinstance(ask(outcome.would_pass_units + 1), Rejected)
 
@@ -160,10 +176,9 @@ def test_r30_a_refusal_that_names_an_amount_is_right(data: st.DataObject) -> Non
 @given(st.data())
 def test_i8_nobody_with_outstanding_negative_equity_withdraws(data: st.DataObject) -> None:
     """I8: while account value is below zero every withdrawal is refused."""
-    world = world_after(data, 60, crashes=True)
+    world = world_in_debt(data)
     state = world.run.state
     debtors = [name for name in CUSTOMERS if name in state.subaccounts and in_debt(world, name)]
-    assume(debtors)
     subaccount = data.draw(st.sampled_from(debtors))
     asset = data.draw(st.sampled_from(list(state.assets)))
     least = state.assets[asset].minimum_withdrawal_units
@@ -180,7 +195,7 @@ def test_i8_nobody_with_outstanding_negative_equity_withdraws(data: st.DataObjec
 @given(st.data())
 def test_r28_debt_does_not_grow_by_itself(data: st.DataObject) -> None:
     """R28, I7: with prices unchanged no tick, deposit or passing time makes anybody's outstanding larger."""
-    world = world_after(data, 60, crashes=True)
+    world = world_in_debt(data)
     state = world.run.state
 
     def outstanding() -> dict[str, int]:

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import note
 from hypothesis import strategies as st
 
-from engine.commands import Command
+from engine.commands import BlockTrade, Command, Deposit, OpenSubaccount, UpdatePrices
 from engine.margin import outstanding_negative_equity_usd6
-from engine.outcome import Outcome
+from engine.outcome import Accepted, Outcome
 from engine.params import Params
 from tests.sim.generator import Generator, RandomChooser
 from tests.sim.run import Run, new_run
@@ -69,3 +69,29 @@ def world_after(data: st.DataObject, max_steps: int, **choices: Any) -> World:
 def in_debt(world: World, subaccount: str) -> bool:
     """Tell whether a subaccount has outstanding negative equity."""
     return outstanding_negative_equity_usd6(world.run.state, subaccount) > 0
+
+
+def world_in_debt(data: st.DataObject) -> World:
+    """Make an exchange where at least one customer ended below zero: a short at the edge, then a crash."""
+    world = draw_world(data)
+    world.steps(data.draw(st.integers(0, 12), label="steps before"))
+    run, now_ns = world.run, world.generator.now_ns
+    for name in ("4/0", "5/0"):
+        run.apply(OpenSubaccount(f"open {name}", now_ns, name, data.draw(st.sampled_from(["apply", "hold"]))))
+        run.apply(Deposit(f"dollars {name}", now_ns, name, "USDC", 1_000_000_000, "wallet"))
+    mark_e8 = data.draw(st.integers(100 * 10**8, 200 * 10**8), label="mark")
+    run.apply(_sol_at(mark_e8, "calm", now_ns))
+    base_units = 10**9 * data.draw(st.integers(60, 200), label="SOL")
+    trade = BlockTrade("at the edge", now_ns, "SOL-PERP", "4/0", "5/0", base_units, mark_e8, ("4/0", "5/0"))
+    assert isinstance(run.apply(trade), Accepted)
+    if data.draw(st.booleans(), label="with collateral"):
+        run.apply(
+            Deposit("collateral", now_ns, "4/0", "SOL", 10**6 * data.draw(st.integers(1, 900)), "wallet")
+        )
+    run.apply(_sol_at(mark_e8 * data.draw(st.integers(10, 75), label="percent left") // 100, "crash", now_ns))
+    assert in_debt(world, "4/0")
+    return world
+
+
+def _sol_at(price_e8: int, command_id: str, now_ns: int) -> UpdatePrices:
+    return UpdatePrices(command_id, now_ns, (("SOL", price_e8),), (("SOL-PERP", price_e8),))

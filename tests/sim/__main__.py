@@ -11,12 +11,14 @@ import secrets
 import sys
 import time
 import traceback
+from collections import Counter
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from engine.commands import COMMAND_TYPES
 from engine.journal import JournalCorrupt
 from engine.state import state_hash
 
@@ -64,7 +66,8 @@ def _simulate(console: Console, simulation: Simulation, steps: int) -> int:
     console.print(_summary(simulation))
     seconds = time.monotonic() - started
     console.print(
-        f"{len(simulation.run.entries)} journal entries, {seconds:.0f} s: every verdict and posting as predicted, "
+        f"{len(simulation.run.entries)} journal entries, {seconds:.0f} s: "
+        "every verdict and posting as predicted, "
         f"invariants hold, replay from nothing and from a snapshot gives {final[:16]}…"
     )
     return 0
@@ -97,24 +100,23 @@ def _replay(console: Console, path: Path) -> int:
     return 0
 
 
-def _summary(simulation: Simulation) -> Table:
-    table = Table(title="what happened")
-    for title in ("commands", "count", "events", "count", "refusals", "count"):
-        table.add_column(title, justify="right" if title == "count" else "left")
+def _summary(simulation: Simulation) -> Group:
     counts = simulation.counts
-    columns = [
-        sorted((name, n) for name, n in counts.items() if ": " in name),
-        sorted((name.removeprefix("event "), n) for name, n in counts.items() if name.startswith("event ")),
-        sorted(
-            (name.removeprefix("refusal "), n) for name, n in counts.items() if name.startswith("refusal ")
-        ),
-    ]
-    for row in range(max(map(len, columns))):
-        cells: list[str] = []
-        for column in columns:
-            name, count = column[row] if row < len(column) else ("", 0)
-            cells += [name, str(count) if name else ""]
-        table.add_row(*cells)
+    commands = Table("command", title="commands")
+    answers = ("accepted", "refused", "left no trace")
+    for answer in answers:
+        commands.add_column(answer, justify="right")
+    for name in sorted(one.__name__ for one in COMMAND_TYPES):
+        commands.add_row(name, *(str(counts[f"{name}: {answer}"]) for answer in answers))
+    return Group(commands, _counted("event", counts), _counted("refusal", counts))
+
+
+def _counted(kind: str, counts: Counter[str]) -> Table:
+    table = Table(kind, title=f"{kind}s")
+    table.add_column("count", justify="right")
+    for name, count in sorted(counts.items()):
+        if name.startswith(f"{kind} "):
+            table.add_row(name.removeprefix(f"{kind} "), str(count))
     return table
 
 

@@ -198,7 +198,7 @@ class Auditor:
             return
         if any(self.ledger.outstanding(one) for one in sides):
             yield R.OUTSTANDING_NEGATIVE_EQUITY
-        if any(self._stale(one, also=command.market) for one in sides):
+        if self.ledger.now_ns - self.ledger.mark_time_ns[command.market] > self.params.stale_after_ns:
             yield R.STALE_PRICE
         notional = f.value(command.base_units, command.price_e8, self.ledger.decimals(market.asset))
         changes = [(command.base_units, -ceil(notional)), (-command.base_units, floor(notional))]
@@ -345,10 +345,10 @@ class Auditor:
         set_ns = self.ledger.index_time_ns.get(asset)
         return set_ns is None or self.ledger.now_ns - set_ns > self.params.stale_after_ns
 
-    def _stale(self, name: str, also: str = "") -> bool:
+    def _stale(self, name: str) -> bool:
         """R13, R30: with positions, the margin rests on their marks and on the index of every asset held."""
         books = self.ledger.books
-        markets = [m.symbol for m in self.params.markets if books.base[name, m.symbol] or m.symbol == also]
+        markets = [m.symbol for m in self.params.markets if books.base[name, m.symbol]]
         if not markets:
             return False
         held = [a.symbol for a in self.params.assets if books.cash[name, a.symbol]]

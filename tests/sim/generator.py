@@ -20,7 +20,7 @@ from .books import Books
 T = TypeVar("T")
 
 START_NS = 1_767_225_600 * NS_PER_SECOND  # 2026-01-01
-CUSTOMERS = ("1/0", "1/1", "2/0", "3/0", "9/0", "10/0", "10/2", "11/0")
+CUSTOMERS = ("1/0", "1/1", "2/0", "3/0", "9/0", "10/0", "10/2", "11/0", "4/0", "5/0")
 START_PRICES_E8 = {"USDC": 10**8, "SOL": 150 * 10**8, "BTC": 100_000 * 10**8}
 STRANGE_SUBACCOUNTS = (
     "fees",
@@ -254,7 +254,7 @@ class Generator:
 
     def _payout_id(self) -> str:
         open_ones = [name for name, payout in self.books.payouts.items() if payout.status == "reserved"]
-        if open_ones and not self._chance(8):
+        if open_ones and not self._chance(15):
             return self.chooser.pick(open_ones)
         return self.chooser.pick(self.withdrawal_ids or ["never-asked"])
 

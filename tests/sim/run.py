@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.apply import apply
-from engine.invariants import check
-
 from engine.commands import Command
+from engine.invariants import check
 from engine.journal import GENESIS_HASH, Entry, chain_hash, encode_command, encode_outcome
 from engine.outcome import Accepted, Outcome
 from engine.params import Params, default_params
@@ -28,9 +27,11 @@ class Run:
     books: Books = field(default_factory=Books)
     entries: list[Entry] = field(default_factory=list)
     last_hash: bytes = b""
+    commands: list[Command] = field(default_factory=list)
 
     def apply(self, command: Command) -> Outcome:
         """Apply one command; fold its events and write it to the journal if it left a trace."""
+        self.commands.append(command)
         outcome = apply(self.state, command)
         if not outcome.recorded:
             return outcome

@@ -67,7 +67,7 @@ class Simulation:
         self._snapshot = (dump_state(self.run.state), len(self.run.entries), self.run.last_hash)
 
     def finish(self) -> str:
-        """Replay the journal from nothing and from the snapshot; give the state hash all three agree on (R5)."""
+        """Replay the journal from nothing and from the snapshot; give the state hash they agree on (R5)."""
         final = state_hash(self.run.state)
         fresh = new_state(self.run.params)
         assert replay(fresh, self.run.entries) == self.run.last_hash
