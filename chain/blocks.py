@@ -136,7 +136,8 @@ def decode_block(body: bytes, slot: int) -> Block:
     block = answer.result
     if block is None:
         raise BlockUnreadable(slot, "null instead of a block")
-    if not 0 <= block.parentSlot < slot:
+    # Only the genesis block, slot 0, is its own parent.
+    if not (0 <= block.parentSlot < slot or block.parentSlot == slot == 0):
         raise BlockUnreadable(slot, f"its parent slot is {block.parentSlot}")
     if not block.blockhash or not block.previousBlockhash:
         raise BlockUnreadable(slot, "it has no blockhash")

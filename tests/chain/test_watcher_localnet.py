@@ -357,6 +357,20 @@ async def pool_for_unchecked(validator: Validator) -> Any:
         yield pool
 
 
+async def test_watching_begins_on_a_chain_that_has_only_its_genesis_block(validator: Validator) -> None:
+    watchlist = Watchlist([NATIVE_SOL])
+    watchlist.add(ALICE)
+    async with pool_for(validator) as pool:
+        watcher = DepositWatcher(pool, watchlist, options=FAST)
+        arriving = asyncio.create_task(anext(watcher.deposits()))
+        await until(lambda: watcher.checkpoint is not None)
+        assert watcher.checkpoint is not None
+        assert watcher.checkpoint.slot == 0
+        validator.airdrop(Pubkey.from_string(ALICE), SOL)
+        credit = await asyncio.wait_for(arriving, 10)
+    assert (credit.account, credit.units) == (ALICE, SOL)
+
+
 @pytest.mark.localnet(slot_ms=50)
 async def test_on_a_clock_deposits_arrive_by_themselves(validator: Validator) -> None:
     watchlist = Watchlist([NATIVE_SOL])
