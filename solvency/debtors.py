@@ -18,9 +18,9 @@ from solvency.model import Balances
 from solvency.verifier import ACCOUNT_TREE, CLAIMS_TREE, CURVE_ORDER, QUANTA_PER_USD6, Asset, Role
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Opening:
-    """Hold one amount of a debtor with what hides it."""
+    """Hold one amount of a debtor with what hides it; secret, so without a repr."""
 
     role: Role
     tree: int
@@ -28,7 +28,7 @@ class Opening:
     blinding: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DebtorWitness:
     """Hold all that proves one debtor: secret, for a worker process and the customer's record."""
 

@@ -24,7 +24,7 @@ Leaf = tuple[bytes, int, int]  # tag, amount, blinding
 Progress = Callable[[str, int, int], None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Level:
     """Hold the nodes of one level, packed."""
 
@@ -91,7 +91,7 @@ def _join(chunks: Sequence[list[Level]]) -> list[Level]:
     return joined + above[1:]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class SumTree:
     """Hold a built tree; everything but the root is secret."""
 

@@ -115,6 +115,7 @@ class Reason(enum.StrEnum):
     OTHER_CUSTOMER = "record_of_another_customer"
     OPENING = "opening_wrong"
     PATH = "path_does_not_reach_the_root"
+    LEAF_NOT_IN_RANGE = "leaf_not_in_range"
     SIBLING_NOT_IN_RANGE = "sibling_not_in_range"
     BALANCE_DIFFERS = "balance_differs"
 
@@ -171,7 +172,7 @@ def bind(symbols: Mapping[str, tuple[object, list[object]]]) -> ctypes.CDLL:
     except (OSError, AttributeError) as problem:
         raise UnsupportedPlatform(
             f"this build of wallycore hides the curve functions that solvency needs ({problem}); "
-            "the wheels of wallycore 1.5.6 for Linux and macOS export them"
+            "the wheels of wallycore 1.5.6 for Linux export them, those for Windows do not"
         ) from problem
     return library
 
@@ -354,6 +355,18 @@ def operator_message(header_hash: bytes) -> bytes:
 def memo_text(epoch: int, header_hash: bytes) -> str:
     """Return the text of the on-chain memo."""
     return f"makewhole:solvency:1:{epoch}:{header_hash.hex()}"
+
+
+def read_memo(text: str) -> tuple[int, bytes]:
+    """Return (epoch, bundle hash) of a memo; reject with ValueError what `memo_text` would not write."""
+    try:
+        epoch_text, hash_text = text.removeprefix("makewhole:solvency:1:").split(":")
+        epoch, header_hash = int(epoch_text), bytes.fromhex(hash_text)
+    except ValueError as problem:
+        raise ValueError(f"not a solvency memo: {text!r}") from problem
+    if len(header_hash) != 32 or memo_text(epoch, header_hash) != text:
+        raise ValueError(f"not a solvency memo: {text!r}")
+    return epoch, header_hash
 
 
 def challenge_text(context: bytes, account: bytes, owner: bytes) -> bytes:
@@ -1133,6 +1146,37 @@ def check_record(
     if expected is not None and dict(expected) != balances:
         raise Rejected(Reason.BALANCE_DIFFERS, f"expected {dict(expected)}, the record shows {balances}")
     return RecordReport(shown_id, balances, in_debt, listed)
+
+
+def check_audit(header: Header, number: int, leaves: Iterable[bytes]) -> int:
+    """Check every leaf of a tree (tag | point | proof each, in order); return how many there are.
+
+    None is negative, and together they are the root. This is for an auditor: it shows no amount, no customer.
+    """
+    tree, tasks = header.tree(number), 0
+    level: list[tuple[bytes, bytes]] = []
+    for raw in leaves:
+        reader = Reader(raw)
+        tag, wire, proof = reader.take(32), reader.point(), reader.take(PROOF_SIZE)
+        reader.end()
+        value_hash = leaf_hash(header.context, number, tag, wire)
+        binding = proof_binding(header.context, Role.LEAF, number, value_hash)
+        ProofTask(wire, proof, binding, Reason.LEAF_NOT_IN_RANGE, f"leaf {tasks}").check()
+        level.append((wire, value_hash))
+        tasks += 1
+    if tasks != 2**tree.depth:
+        raise Rejected(Reason.PATH, f"{tasks} leaves, the tree has {2**tree.depth}")
+    while len(level) > 1:
+        above = []
+        for (left, left_hash), (right, right_hash) in zip(level[::2], level[1::2], strict=True):
+            point = add_points([load_point(left), load_point(right)])
+            if point is None:
+                raise Rejected(Reason.PATH, "a sum is the identity")
+            above.append((save_point(point), node_hash(left, right, left_hash, right_hash)))
+        level = above
+    if level[0] != (tree.plain, tree.plain_hash):
+        raise Rejected(Reason.PATH, header.tree_name(number))
+    return tasks
 
 
 # ---------------------------------------------------------------- 11 chains, equivocation, command line

@@ -167,6 +167,21 @@ def test_a_negative_root_under_real_debtors_is_out_of_range() -> None:
         verifier.check_bundle(forged)
 
 
+def test_an_audit_finds_the_negative_leaf_whoever_checks() -> None:
+    tree, _ = cheat_tree([1000, -600, 500, 300], cheat_header())
+    header = head(bundle_with_tree(tree))
+    leaves = []
+    for (wire, leaf, value, blinding), (tag, _, _) in zip(tree.levels()[0], tree.leaves, strict=True):
+        binding = verifier.proof_binding(tree.context, Role.LEAF, 0, leaf)
+        leaves.append(tag + wire + forge.proof_of(value % 2**63, blinding, binding))
+    with refused(Reason.LEAF_NOT_IN_RANGE):
+        verifier.check_audit(header, 0, leaves)
+    with refused(Reason.PATH):  # nor can it be left out
+        verifier.check_audit(header, 0, [leaves[0], leaves[2]])
+    with refused(Reason.PATH):
+        verifier.check_audit(header, 0, [leaves[0], leaves[2], leaves[3], leaves[0]])
+
+
 def test_two_customers_do_not_share_a_leaf() -> None:
     tree, salts = cheat_tree([1000, 500], cheat_header())
     header = head(bundle_with_tree(tree))

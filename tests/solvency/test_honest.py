@@ -71,6 +71,28 @@ def test_bundles_form_a_chain() -> None:
     assert forge.second()[0].memo == f"makewhole:solvency:1:2:{next_one.hash.hex()}"
 
 
+def test_an_auditor_checks_every_leaf_and_learns_no_amount() -> None:
+    epoch, _ = forge.honest()
+    for number in (0, 1, 2, 255):
+        tree = epoch.header.tree(number)
+        assert verifier.check_audit(epoch.header, number, epoch.audit(number)) == 2**tree.depth
+
+
+def test_a_memo_is_read_back_and_nothing_else_is() -> None:
+    epoch, _ = forge.honest()
+    assert verifier.read_memo(epoch.memo) == (1, epoch.hash)
+    for text in (
+        "",
+        "hello",
+        epoch.memo[:-1],
+        epoch.memo + "0",
+        epoch.memo.upper(),
+        epoch.memo.replace(":1:1:", ":1:01:"),
+    ):
+        with pytest.raises(ValueError, match="not a solvency memo"):
+            verifier.read_memo(text)
+
+
 def test_padded_debtors_hide_what_they_hold() -> None:
     epoch = forge.prove(forge.snapshot(), pad_debtors=True)
     body = verifier.check_bundle(forge.seal(epoch), threads=2).body

@@ -230,6 +230,10 @@ def test_secrets_stay_out_of_repr_logs_and_pickles(
 
 def test_an_epoch_and_a_fault_do_not_print_balances() -> None:
     epoch, _ = forge.honest()
+    tree = epoch._trees[0]
+    for secret in (epoch._witnesses[0], epoch._witnesses[0].margin, tree, tree.levels[0]):
+        assert " object at 0x" in repr(secret)
+    assert " object at 0x" in repr(prover.begin(forge.snapshot(), forge.public(forge.OPERATOR)))
     assert repr(epoch) == f"Epoch(1, {epoch.hash.hex()})"
     with pytest.raises(prover.ProverFault) as caught:
         curve.commitment(2**64 + 123_456_789, 5)

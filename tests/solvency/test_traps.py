@@ -196,10 +196,15 @@ def test_the_package_imports_nothing_of_ours(path: Path) -> None:
                 "localnet",
                 "daemon",
                 "time",
-                "datetime",
                 "logging",
                 "sqlite3",
             }
+
+
+def test_no_clock_is_read() -> None:
+    for path in PACKAGE.glob("*.py"):
+        text = path.read_text("utf-8")
+        assert not [call for call in (".now(", ".today(", ".utcnow(", "time.time") if call in text], path
 
 
 def test_the_wheel_is_the_one_whose_symbols_we_know() -> None:
