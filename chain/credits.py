@@ -90,7 +90,7 @@ class ScannedBlock:
     credits: tuple[Credit, ...]
     notices: tuple[Notice, ...]
     transactions: int
-    signatures_digest: bytes  # of all transactions, for comparison with another node's list
+    signatures_digest: bytes = b""  # of all transactions, to compare with another node's list
 
     @property
     def checkpoint(self) -> Checkpoint:
