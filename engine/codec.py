@@ -110,9 +110,8 @@ def build(plain: Any, wanted: Any, where: str) -> Any:
 
 
 def row(value: Any) -> list[Any]:
-    """Turn a dataclass into the list of its field values in declared order."""
-    _, getter = _layout(type(value))
-    return [_plain(item) for item in getter(value)]
+    """Turn a flat dataclass into the list of its field values in declared order."""
+    return list(_layout(type(value))[1](value))
 
 
 def unrow(plain: Any, wanted: type[T], where: str) -> T:

@@ -18,14 +18,13 @@ from engine.codec import (
     encode_plain,
     loads,
     row,
-    tagged,
     unrow,
 )
 from engine.commands import Command
 from engine.outcome import Outcome
 from engine.params import AssetParams, MarketParams, Params
 from engine.units import ENGINE_VERSION, SYSTEM_ACCOUNTS, OrderKey, SubaccountId, order_key
-from engine.wire import command_of, outcome_of, outcome_plain
+from engine.wire import answer_of, answer_row
 
 # A withdrawal whose units are still set aside.
 OPEN_STATUSES = ("queued", "reserved")
@@ -288,19 +287,14 @@ def _load(text: bytes) -> State:
         for key, (level, since, buckets) in plain["averages"].items()
     }
     for name in _ANSWER_FIELDS:
-        setattr(state, name, dict([_load_answer(*one) for one in plain[name]]))
+        setattr(state, name, {answer[0].id: answer for answer in map(answer_of, plain[name])})
     for name in _PLAIN_FIELDS:
         setattr(state, name, plain[name])
     return state
 
 
 def _answer_rows(answers: dict[str, tuple[Command, Outcome]]) -> list[object]:
-    return [[tagged(command), outcome_plain(answer)] for command, answer in answers.values()]
-
-
-def _load_answer(command: object, answer: object) -> tuple[str, tuple[Command, Outcome]]:
-    made = command_of(command)
-    return made.id, (made, outcome_of(answer))
+    return [answer_row(command, answer) for command, answer in answers.values()]
 
 
 def _load_subaccount(state: State, plain: list[object]) -> None:

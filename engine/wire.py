@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.codec import CodecError, build, dumps_compact, encode_tagged, loads, tagged, untag
+from engine.codec import CodecError, build, dumps_compact, encode_tagged, loads, row, tagged, unrow, untag
 from engine.commands import COMMAND_TYPES, Command
 from engine.events import EVENT_TYPES
 from engine.outcome import Accepted, Outcome, Rejected
@@ -42,6 +42,31 @@ def encode_outcome(outcome: Outcome) -> bytes:
 def decode_outcome(text: bytes) -> Outcome:
     """Decode what `encode_outcome` wrote; raises CodecError."""
     return outcome_of(loads(text))
+
+
+def answer_row(command: Command, outcome: Outcome) -> list[Any]:
+    """Give a remembered answer as a compact row: values without their names, for snapshots."""
+    if isinstance(outcome, Accepted):
+        said: Any = [[type(event).__name__, *row(event)] for event in outcome.events]
+    else:
+        said = outcome_plain(outcome)
+    return [[type(command).__name__, *row(command)], said]
+
+
+def answer_of(plain: Any) -> tuple[Command, Outcome]:
+    """Build a remembered answer out of its row; raises CodecError."""
+    if not isinstance(plain, list) or len(plain) != 2:
+        raise CodecError("answer: expected a command and an outcome")
+    command: Command = _from_row(plain[0], _COMMANDS, "command")
+    if isinstance(plain[1], list):
+        return command, Accepted(tuple([_from_row(one, _EVENTS, "event") for one in plain[1]]))
+    return command, outcome_of(plain[1])
+
+
+def _from_row(plain: Any, classes: dict[str, type[Any]], where: str) -> Any:
+    if not isinstance(plain, list) or not plain or not isinstance(plain[0], str) or plain[0] not in classes:
+        raise CodecError(f"{where}: unknown type")
+    return unrow(plain[1:], classes[plain[0]], where)
 
 
 def command_of(plain: Any) -> Command:
