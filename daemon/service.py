@@ -23,6 +23,7 @@ from chain.payer import Payer
 from chain.payouts import Alarm, PayerOptions
 from chain.rpc import Endpoint, RpcFault, RpcPool
 from chain.submission import PayoutRecord
+from chain.tokens import TokenMint
 from chain.watcher import Alarm as WatcherAlarm
 from chain.watcher import DepositWatcher, WatcherOptions
 from chain.watchlist import Watchlist
@@ -118,9 +119,8 @@ async def daemon(
             kill_points=kill_points,
         )
         async with _writing(runner):
-            parts = await _wire(
-                config, recovered, runner, database, reader, keyring, pool, clock, kill_points
-            )
+            base = _Base(config, database, reader, keyring, pool, clock, runner, kill_points)
+            parts = await _wire(base, recovered)
             await parts.outbox.start()
             api = ApiServer(parts.control, config.socket_path)
             await api.start()
@@ -130,77 +130,96 @@ async def daemon(
                 await api.stop()
 
 
-async def _wire(
-    config: Config,
-    recovered: Recovered,
-    runner: Runner,
-    database: Database,
-    reader: Database,
-    keyring: Keyring,
-    pool: RpcPool,
-    clock: Clock,
-    kill_points: KillPoints,
-) -> Daemon:
+@dataclass(slots=True)
+class _Base:
+    """What the parts stand on."""
+
+    config: Config
+    database: Database
+    reader: Database
+    keyring: Keyring
+    pool: RpcPool
+    clock: Clock
+    runner: Runner
+    kill_points: KillPoints
+
+
+async def _wire(base: _Base, recovered: Recovered) -> Daemon:
+    config, runner = base.config, base.runner
     tokens = {asset.token.symbol: asset.token for asset in config.assets}
     minimum = {asset.symbol: asset.minimum_deposit_units for asset in config.params.assets}
     addresses = AddressBook()
-    watchlist = Watchlist(tokens.values(), minimum_units=minimum, own_signers=keyring.signer.addresses())
-    for subaccount, address in await _issued(runner, database, keyring):
+    own = base.keyring.signer.addresses()
+    watchlist = Watchlist(tokens.values(), minimum_units=minimum, own_signers=own)
+    for subaccount, address in await _issued(runner, base.database, base.keyring):
         watchlist.add(address)
         addresses.add(subaccount, address)
     alarms = Alarms()
-    inbox = Inbox(runner, addresses, tokens.values(), kill_points)
+    inbox = Inbox(runner, addresses, tokens.values(), base.kill_points)
     sightings = Sightings(inbox)
-    checkpoint = database.checkpoint()
-    inbox.scanned_slot = None if checkpoint is None else checkpoint[0]
-    watcher = DepositWatcher(
-        pool,
-        watchlist,
-        checkpoint=None if checkpoint is None else Checkpoint(*checkpoint),
-        start_slot=config.daemon.start_slot,
-        options=_watcher_options(config),
-        on_seen=sightings.seen,
-        on_voided=sightings.voided,
-        on_alarm=alarms.watcher,
-    )
-
-    async def settle(record: PayoutRecord) -> None:
-        await outbox.settle(record)
-
-    store = SqlitePayoutStore(runner, reader, tokens.__getitem__)
-    payer = Payer(
-        pool,
-        keyring.signer,
-        keyring.hot_wallet,
-        store,
-        options=PayerOptions(
-            interval_s=config.payer.interval_s,
-            largest_priority_fee_lamports=config.payer.max_priority_fee_lamports,
-            allow_single_endpoint_expiry=config.payer.allow_single_endpoint_expiry,
-            low_float_units={"SOL": config.payer.low_balance_lamports},
-        ),
-        own=addresses,  # asked for members at any time, so new addresses count at once
-        on_result=settle,
-        on_alarm=alarms.payer,
-    )
-    outbox = Outbox(runner, store, payer, kill_points)
-    reserves = Reserves(runner, inbox, addresses, list(tokens.values()), pool)
+    watcher = _watcher(base, watchlist, inbox, sightings, alarms)
+    payer, outbox = _payout_side(base, addresses, tokens, alarms)
+    reserves = Reserves(runner, inbox, addresses, list(tokens.values()), base.pool)
     control = Control(
         runner=runner,
         inbox=inbox,
         reserves=reserves,
         addresses=addresses,
-        keyring=keyring,
+        keyring=base.keyring,
         watchlist=watchlist,
-        pool=pool,
+        pool=base.pool,
         tokens=tokens,
-        clock=clock,
+        clock=base.clock,
         genesis_hash=config.cluster.genesis_hash,
         payer=payer,
         lag=lambda: watcher.lag,
         alarms=alarms.latest,
     )
     return Daemon(config, runner, recovered, control, inbox, outbox, watcher, payer, reserves, sightings)
+
+
+def _watcher(
+    base: _Base, watchlist: Watchlist, inbox: Inbox, sightings: Sightings, alarms: Alarms
+) -> DepositWatcher:
+    checkpoint = base.database.checkpoint()
+    inbox.scanned_slot = None if checkpoint is None else checkpoint[0]
+    return DepositWatcher(
+        base.pool,
+        watchlist,
+        checkpoint=None if checkpoint is None else Checkpoint(*checkpoint),
+        start_slot=base.config.daemon.start_slot,
+        options=_watcher_options(base.config),
+        on_seen=sightings.seen,
+        on_voided=sightings.voided,
+        on_alarm=alarms.watcher,
+    )
+
+
+def _payout_side(
+    base: _Base, addresses: AddressBook, tokens: dict[str, TokenMint], alarms: Alarms
+) -> tuple[Payer, Outbox]:
+    async def settle(record: PayoutRecord) -> None:
+        await outbox.settle(record)
+
+    limits = base.config.payer
+    store = SqlitePayoutStore(base.runner, base.reader, tokens.__getitem__)
+    payer = Payer(
+        base.pool,
+        base.keyring.signer,
+        base.keyring.hot_wallet,
+        store,
+        options=PayerOptions(
+            interval_s=limits.interval_s,
+            largest_priority_fee_lamports=limits.max_priority_fee_lamports,
+            allow_single_endpoint_expiry=limits.allow_single_endpoint_expiry,
+            low_float_units={"SOL": limits.low_balance_lamports},
+        ),
+        own=addresses,  # asked for members at any time, so new addresses count at once
+        on_result=settle,
+        on_alarm=alarms.payer,
+    )
+    outbox = Outbox(base.runner, store, payer, base.kill_points)
+    return payer, outbox
 
 
 def _watcher_options(config: Config) -> WatcherOptions:
@@ -344,8 +363,16 @@ async def run(
         try:
             await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
-                work.result()
+                _raise_first(work.exception())
         finally:
             for task in (work, stopping):
                 task.cancel()
             await asyncio.gather(work, stopping, return_exceptions=True)
+
+
+def _raise_first(error: BaseException | None) -> None:
+    """Raise what broke first: a group of errors that came together is no message for anybody."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if error is not None:
+        raise error
