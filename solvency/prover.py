@@ -206,6 +206,7 @@ class Epoch:
         self._places = {debtor.tag: index for index, debtor in enumerate(self._witnesses)}
         self._leaf_hashes = [verifier.debtor_hash(self.header.context, record) for record in self._records]
         self._siblings: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
+        self._debtor_proofs: dict[int, bytes] = {}
 
     def __repr__(self) -> str:
         return f"Epoch({self.header.epoch}, {self.hash.hex()})"
@@ -256,7 +257,20 @@ class Epoch:
         for level, place in tree.siblings(index):
             wire, sibling_hash, _, _ = tree.levels[level].node(place)
             out += [wire, sibling_hash, self._sibling_proof(number, level, place)]
+        if self.header.tree(number).debtors != IDENTITY:
+            out.append(self._debtors_proof(number))
         return b"".join(out)
+
+    def _debtors_proof(self, number: int) -> bytes:
+        """Prove the sum of the debtors in range: for a path it is one more sibling, of the root."""
+        if number not in self._debtor_proofs:
+            role = Role.CLAIM if number == CLAIMS_TREE else Role.CREDIT
+            owed = _Sums(self._witnesses).of(role, number)
+            binding = verifier.proof_binding(
+                self.header.context, Role.SIBLING, number, self.header.debtors_root
+            )
+            self._debtor_proofs[number] = range_proof(owed.value, owed.blinding, owed.wire, binding)
+        return self._debtor_proofs[number]
 
     def _sibling_proof(self, number: int, level: int, place: int) -> bytes:
         key = (number, level, place)

@@ -1067,6 +1067,11 @@ def _check_path(header: Header, number: int, reader: Reader, customer_id: bytes)
         if point is None:
             raise Rejected(Reason.PATH, f"{name}, level {level}: the sum is the identity")
         wire = save_point(point)
+    if tree.debtors != IDENTITY:
+        # Without this a sum of debtors below zero would shrink the total of everybody who checks a head only.
+        binding = proof_binding(context, Role.SIBLING, number, header.debtors_root)
+        proof = reader.take(PROOF_SIZE)
+        tasks.append(ProofTask(tree.debtors, proof, binding, Reason.SIBLING_NOT_IN_RANGE, f"{name}, debtors"))
     if (wire, value_hash) != (tree.plain, tree.plain_hash):
         raise Rejected(Reason.PATH, name)
     for task in tasks:

@@ -182,6 +182,23 @@ def test_an_audit_finds_the_negative_leaf_whoever_checks() -> None:
         verifier.check_audit(header, 0, [leaves[0], leaves[2], leaves[3], leaves[0]])
 
 
+def test_a_sum_of_debtors_below_zero_is_seen_by_each_customer() -> None:
+    """The head alone opens plain + debtors: −900 on the debtors' side hides 900."""
+    tree, salts = cheat_tree([1000, 500], cheat_header())
+    honest = tree.public_tree(sum(a.credits.get("USDC", 0) for a in forge.OPEN))
+    cheated = replace(
+        honest, debtors=forge.commit_any(-900, 9), total=honest.total - 900, blinding=honest.blinding + 9
+    )
+    bundle = forge.forged(bundle_with_tree(tree), with_line(0, credits=cheated))
+    header = head(bundle)
+    binding = verifier.proof_binding(header.context, Role.SIBLING, 0, header.debtors_root)
+    record = tree.record(header.hash, "0/0", 0, salts[0]) + forge.proof_of(900, 9, binding)
+    with refused(Reason.SIBLING_NOT_IN_RANGE):
+        verifier.check_record(header, record, "0/0")
+    with refused(Reason.DEBTOR_CREDITS_SUM):  # and by everybody who checks the bundle
+        verifier.check_bundle(bundle)
+
+
 def test_two_customers_do_not_share_a_leaf() -> None:
     tree, salts = cheat_tree([1000, 500], cheat_header())
     header = head(bundle_with_tree(tree))
@@ -194,9 +211,9 @@ def test_two_customers_do_not_share_a_leaf() -> None:
 
 def test_a_balance_left_out_has_no_path() -> None:
     epoch, bundle = forge.honest()
-    stranger = forge.prove(forge.snapshot(accounts=(*forge.PLAIN, Balances("5/0", {"USDC": 77})))).record(
-        "5/0"
-    )
+    stranger = forge.prove(
+        forge.snapshot(accounts=(*forge.PLAIN, *forge.DEBTORS, Balances("5/0", {"USDC": 77})))
+    ).record("5/0")
     with refused(Reason.OTHER_BUNDLE):
         verifier.check_record(head(bundle), stranger)
     moved = stranger[:8] + epoch.hash + stranger[40:]
@@ -210,7 +227,7 @@ def test_a_record_of_half_of_what_she_owns() -> None:
     whole = epoch.record("1/0")
     start = 8 + 32 + 1 + 3 + 1
     depth = epoch.header.lines[0].credits.depth
-    one = 1 + 32 + 8 + 32 + 4 + depth * (33 + 32 + verifier.PROOF_SIZE)
+    one = 1 + 32 + 8 + 32 + 4 + depth * (33 + 32 + verifier.PROOF_SIZE) + verifier.PROOF_SIZE
     half = whole[:start] + b"\x01" + whole[start + 1 : start + 1 + one]
     with refused(Reason.BALANCE_DIFFERS):
         verifier.check_record(head(bundle), half, "1/0", {"USDC": 1_000_000_000, "SOL": 5_000_000_000})
@@ -447,7 +464,7 @@ def test_a_sibling_proof_of_another_leaf() -> None:
     epoch, bundle = forge.honest()
     record = bytearray(epoch.record("2/0"))
     size = 33 + 32 + verifier.PROOF_SIZE
-    first = len(record) - epoch.header.lines[0].credits.depth * size + 65
+    first = len(record) - verifier.PROOF_SIZE - epoch.header.lines[0].credits.depth * size + 65
     record[first : first + verifier.PROOF_SIZE] = record[first + size : first + size + verifier.PROOF_SIZE]
     with refused(Reason.SIBLING_NOT_IN_RANGE):
         verifier.check_record(head(bundle), bytes(record))

@@ -442,6 +442,10 @@ function checkPath(h, number, r, id, balances) {
     if (point.equals(IDENTITY)) reject("path_does_not_reach_the_root");
     wire = savePoint(point);
   }
+  if (!tree.debtors.every((b) => b === 0)) {
+    const bound = binding(h.context, ROLE.SIBLING, number, h.debtorsRoot);
+    tasks.push(task(tree.debtors, r.take(PROOF), bound, "sibling_not_in_range"));
+  }
   if (!same(wire, tree.plain) || !same(value, tree.plainHash)) reject("path_does_not_reach_the_root");
   for (const check of tasks) check();
   if (amount) balances[number === CLAIMS ? "claims" : h.assets[number].symbol] = amount.toString();
