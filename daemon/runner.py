@@ -19,6 +19,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, TypeVar
 
 from daemon.clock import Clock
@@ -32,7 +33,7 @@ from engine.apply import apply
 from engine.commands import Command
 from engine.invariants import check, check_totals
 from engine.outcome import Outcome
-from engine.state import State, dump_state, state_hash
+from engine.state import State, dump_state
 
 T = TypeVar("T")
 Build = Callable[[int], Command]  # from the engine time to the command
@@ -209,7 +210,8 @@ class Runner:
         breaches = check(self._state)
         if breaches:
             raise InvariantBreach([str(breach) for breach in breaches])
-        row = SnapshotRow(self.sequence, self.hash, state_hash(self._state), dump_state(self._state))
+        dump = dump_state(self._state)
+        row = SnapshotRow(self.sequence, self.hash, sha256(dump).hexdigest(), dump)
         await self.in_store(lambda database: database.write_snapshot(row))
         self._snapshot_sequence = self.sequence
 

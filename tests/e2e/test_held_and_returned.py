@@ -188,3 +188,31 @@ async def test_d8_a_deposit_is_seen_before_it_is_credited(here: World) -> None:
     assert (await status_of(here, signature))[0] == "credited"
     view = await here.client.get("subaccount", subaccount="7/0")
     assert view["cash_units"] == {"SOL": 2 * SOL}
+
+
+async def test_d8_a_sighting_that_a_fork_drops_is_voided_and_never_credited(here: World) -> None:
+    await here.start()
+    await here.at(0)
+    seven = (await here.client.post("subaccounts", subaccount="7/0"))["address"]
+    signature = await here.send_sol(wallet(1), seven, 2 * SOL)
+    await asyncio.to_thread(here.validator.advance, 1)
+
+    async def status() -> str:
+        found = [d for d in await here.client.get("deposits") if d["signature"] == signature]
+        return str(found[0]["status"]) if found else ""
+
+    async def seen() -> bool:
+        return await status() == "seen"
+
+    async def voided() -> bool:
+        return await status() == "voided"
+
+    await here.until("the early notice", seen)
+    await asyncio.to_thread(here.validator.faults.reorg, 1, drop=None)
+    await asyncio.to_thread(here.validator.advance, 3)
+    await here.scanned()
+    await here.until("the sighting is voided", voided)
+    assert (await here.client.get("subaccount", subaccount="7/0"))["cash_units"] == {}
+    await here.client.post("attest")
+    lines = (await here.client.get("status"))["reserves"]
+    assert [(line["holdings_units"], line["unexplained_units"]) for line in lines] == [(0, 0), (0, 0)]
