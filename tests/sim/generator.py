@@ -253,7 +253,8 @@ class Generator:
         return request
 
     def _payout_id(self) -> str:
-        open_ones = [name for name, payout in self.books.payouts.items() if payout.status == "reserved"]
+        wanted = "queued" if self._chance(10) else "reserved"
+        open_ones = [name for name, payout in self.books.payouts.items() if payout.status == wanted]
         if open_ones and not self._chance(15):
             return self.chooser.pick(open_ones)
         return self.chooser.pick(self.withdrawal_ids or ["never-asked"])
@@ -303,7 +304,9 @@ class Generator:
         return c.AcceptHeldDeposit(self._id(), self.now_ns, self._held_id())
 
     def _return_held(self) -> c.Command:
-        command = c.ReturnHeldDeposit(self._id(), self.now_ns, self._held_id(), self._network_fee())
+        # Rarely a fee that eats the whole deposit.
+        fee = 10**14 if self._chance(8) else self._network_fee()
+        command = c.ReturnHeldDeposit(self._id(), self.now_ns, self._held_id(), fee)
         self.withdrawal_ids.append(command.id)
         return command
 
