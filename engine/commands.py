@@ -59,6 +59,71 @@ class BlockTrade:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceOrder:
+    """Place an order on a book (R12, R15, R19).
+
+    side: "buy" | "sell". kind: "limit" | "market" | "post_only" | "ioc" | "fok". price_e8 is 0 for a market
+    order. reduce_only is 0 or 1. client_order_id may be empty; among a subaccount's open orders of a market
+    it is unique.
+    """
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
+    market: str
+    side: str
+    kind: str
+    base_units: int
+    price_e8: int
+    reduce_only: int = 0
+    client_order_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOrder:
+    """Cancel a resting order by its order_id, or, when that is 0, by its client_order_id (R12)."""
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
+    market: str
+    order_id: int
+    client_order_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAllOrders:
+    """Cancel every resting order of a subaccount in a market, or in all markets when it is "" (R12)."""
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
+    market: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetMarketState:
+    """Set what a market lets in: "open" | "post_only" | "reduce_only" | "closed" (R12)."""
+
+    id: str
+    time_ns: int
+    market: str
+    market_state: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateQuotes:
+    """Bring what sources say an asset is worth: (feed, source, price_e8, time_ns) each; index and marks
+    follow (R13), then whoever is below maintenance is dealt with (R20).
+    """
+
+    id: str
+    time_ns: int
+    asset: str
+    quotes: tuple[tuple[str, str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Settle: move profit and loss, collect, let the fund cover, pay claims (R26, R27). Sent every
     interval.
@@ -109,6 +174,66 @@ class Transfer:
     time_ns: int
     source: SubaccountId
     target: SubaccountId
+    asset: str
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetLending:
+    """Choose what happens by itself (R10, R11), each 0 or 1: idle cash is lent, what is short is borrowed,
+    incoming units of a borrowed asset repay it.
+    """
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
+    auto_lend: int
+    auto_borrow: int
+    auto_repay: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lend:
+    """Move cash into the lending pool of its asset (R10)."""
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
+    asset: str
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redeem:
+    """Move lent units back to cash, as the pool allows (R10)."""
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
+    asset: str
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Borrow:
+    """Borrow units from the lending pool into cash (R11)."""
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
+    asset: str
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repay:
+    """Pay back borrowed units from cash, then from what is lent of the same asset; at most what is owed
+    (R11).
+    """
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
     asset: str
     units: int
 
@@ -169,11 +294,21 @@ Command: TypeAlias = (
     | SetOnDebt
     | UpdatePrices
     | BlockTrade
+    | PlaceOrder
+    | CancelOrder
+    | CancelAllOrders
+    | SetMarketState
+    | UpdateQuotes
     | Tick
     | Deposit
     | AcceptHeldDeposit
     | ReturnHeldDeposit
     | Transfer
+    | SetLending
+    | Lend
+    | Redeem
+    | Borrow
+    | Repay
     | RequestWithdrawal
     | ConfirmWithdrawal
     | ReturnWithdrawal
@@ -185,11 +320,21 @@ COMMAND_TYPES: tuple[type[Command], ...] = (
     SetOnDebt,
     UpdatePrices,
     BlockTrade,
+    PlaceOrder,
+    CancelOrder,
+    CancelAllOrders,
+    SetMarketState,
+    UpdateQuotes,
     Tick,
     Deposit,
     AcceptHeldDeposit,
     ReturnHeldDeposit,
     Transfer,
+    SetLending,
+    Lend,
+    Redeem,
+    Borrow,
+    Repay,
     RequestWithdrawal,
     ConfirmWithdrawal,
     ReturnWithdrawal,

@@ -58,6 +58,116 @@ class BlockTraded:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderRested:
+    """An order, or what is left of it, stands on a book behind all others of its price (R12)."""
+
+    market: str
+    order_id: int
+    subaccount: SubaccountId
+    is_buy: bool
+    price_e8: int
+    units: int
+    reduce_only: bool
+    client_order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderCancelled:
+    """`units` of an order will not trade any more (R12); the reason says why.
+
+    requested | immediate_or_cancel | self_trade | price_band | nothing_to_reduce | insufficient_margin |
+    insufficient_cash | needed_for_losses | liquidation | bankruptcy. An order that never rested is named
+    too.
+    """
+
+    market: str
+    order_id: int
+    subaccount: SubaccountId
+    units: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Traded:
+    """Two orders met on a perpetual market, at the resting order's price (R12).
+
+    The buyer of maker and taker: base += units, quote -= notional_usd6; the seller: base -= units, quote +=
+    notional_usd6. maker: quote -= maker_fee_usd6; taker: quote -= taker_fee_usd6; fees: quote += both. A
+    negative fee is a rebate.
+    """
+
+    market: str
+    maker: SubaccountId
+    maker_order_id: int
+    taker: SubaccountId
+    taker_order_id: int
+    taker_is_buy: bool
+    units: int
+    price_e8: int
+    notional_usd6: int
+    maker_fee_usd6: int
+    taker_fee_usd6: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpotTraded:
+    """Two orders met on a spot market, at the resting order's price (R12).
+
+    The buyer of maker and taker: asset cash += units, USDC cash -= notional_usd6; the seller: the reverse.
+    maker: USDC cash -= maker_fee_usd6; taker: USDC cash -= taker_fee_usd6; fees: USDC cash += both.
+    """
+
+    market: str
+    maker: SubaccountId
+    maker_order_id: int
+    taker: SubaccountId
+    taker_order_id: int
+    taker_is_buy: bool
+    units: int
+    price_e8: int
+    notional_usd6: int
+    maker_fee_usd6: int
+    taker_fee_usd6: int
+
+
+@dataclass(frozen=True, slots=True)
+class MarketStateSet:
+    """A market lets in other orders than before (R12)."""
+
+    market: str
+    market_state: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuotesTaken:
+    """An asset's quotes were judged (R13). When stale, the last index stays and is stale from now on.
+
+    dropped names "feed/source" of every quote that did not count.
+    """
+
+    asset: str
+    index_price_e8: int
+    stale: bool
+    used_sources: int
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FundingPaid:
+    """Longs and shorts of a market paid each other for an hour (R14).
+
+    Each (subaccount, usd6) of payments: quote += usd6. rounding: quote += rounding_usd6. They add up to 0.
+    rate_e9 is the hour's rate x 10^9; above 0 longs pay.
+    """
+
+    market: str
+    rate_e9: int
+    index_price_e8: int
+    payments: tuple[tuple[SubaccountId, int], ...]
+    rounding_usd6: int
+
+
+@dataclass(frozen=True, slots=True)
 class PnlSettled:
     """A position's profit or loss became realized (R26). subaccount: quote -= pnl, unsettled += pnl."""
 
@@ -240,6 +350,118 @@ class TransferMade:
 
 
 @dataclass(frozen=True, slots=True)
+class LendingSet:
+    """The choices of R10 and R11 were made."""
+
+    subaccount: SubaccountId
+    auto_lend: bool
+    auto_borrow: bool
+    auto_repay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InterestAccrued:
+    """Interest of a lending pool up to now (R9). The pool's two indices become those given.
+
+    fees: lent shares += fee_shares. utilization_ppm and borrow_rate_ppm, both rounded up, are for display.
+    """
+
+    asset: str
+    utilization_ppm: int
+    borrow_rate_ppm: int
+    borrow_index_e18: int
+    lend_index_e18: int
+    fee_shares: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """Cash went into the pool (R10). subaccount: cash -= units, lent shares += shares; lending_pool: cash +=
+    units.
+    """
+
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    shares: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redeemed:
+    """Lent units came back (R10). lending_pool: cash -= units; subaccount: lent shares -= shares, cash +=
+    units.
+    """
+
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    shares: int
+
+
+@dataclass(frozen=True, slots=True)
+class Borrowed:
+    """Units were borrowed (R11). lending_pool: cash -= units; subaccount: cash += units, borrowed shares +=
+    shares.
+    """
+
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    shares: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repaid:
+    """A borrow was paid back, from cash and from what was lent of the same asset (R11).
+
+    subaccount: cash -= cash_units, lent shares -= lent_shares (worth lent_units), borrowed shares -= shares;
+    lending_pool: cash += cash_units. owed_units is what is still owed.
+    """
+
+    subaccount: SubaccountId
+    asset: str
+    cash_units: int
+    lent_units: int
+    lent_shares: int
+    shares: int
+    owed_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class BorrowTakenOver:
+    """The insurance fund took over a borrow, or a part of it, at a rate (R21, R27); lenders never notice.
+
+    subaccount: borrowed shares -= shares, unsettled -= usd6; insurance_fund: borrowed shares += shares,
+    unsettled += usd6. units is what the shares owe.
+    """
+
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    shares: int
+    usd6: int
+    rate_e8: int
+
+
+@dataclass(frozen=True, slots=True)
+class LentConverted:
+    """Lent units that the pool cannot give out now paid a realized loss at index less the haircut (R26).
+
+    subaccount: lent shares -= shares, unsettled += usd6. insurance_fund: lent shares += shares, USDC cash -=
+    fund_paid_usd6, unsettled -= fund_owed_usd6. settlement_pool: USDC cash += fund_paid_usd6.
+    """
+
+    subaccount: SubaccountId
+    asset: str
+    units: int
+    shares: int
+    usd6: int
+    rate_e8: int
+    fund_paid_usd6: int
+    fund_owed_usd6: int
+
+
+@dataclass(frozen=True, slots=True)
 class WithdrawalQueued:
     """A withdrawal passed its own checks and waits for the exchange's (R31, R32). cash -= units, pending +=
     units.
@@ -320,6 +542,13 @@ Event: TypeAlias = (
     | OnDebtSet
     | PricesUpdated
     | BlockTraded
+    | OrderRested
+    | OrderCancelled
+    | Traded
+    | SpotTraded
+    | MarketStateSet
+    | QuotesTaken
+    | FundingPaid
     | PnlSettled
     | PositionClosed
     | LossCollected
@@ -333,6 +562,14 @@ Event: TypeAlias = (
     | DepositHeld
     | DepositReturned
     | TransferMade
+    | LendingSet
+    | InterestAccrued
+    | Lent
+    | Redeemed
+    | Borrowed
+    | Repaid
+    | BorrowTakenOver
+    | LentConverted
     | WithdrawalQueued
     | WithdrawalReserved
     | WithdrawalPaid
@@ -345,6 +582,13 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     OnDebtSet,
     PricesUpdated,
     BlockTraded,
+    OrderRested,
+    OrderCancelled,
+    Traded,
+    SpotTraded,
+    MarketStateSet,
+    QuotesTaken,
+    FundingPaid,
     PnlSettled,
     PositionClosed,
     LossCollected,
@@ -358,6 +602,14 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     DepositHeld,
     DepositReturned,
     TransferMade,
+    LendingSet,
+    InterestAccrued,
+    Lent,
+    Redeemed,
+    Borrowed,
+    Repaid,
+    BorrowTakenOver,
+    LentConverted,
     WithdrawalQueued,
     WithdrawalReserved,
     WithdrawalPaid,

@@ -28,6 +28,11 @@ def divide_up(numerator: int, denominator: int) -> int:
     return -(-numerator // denominator)
 
 
+def is_not_multiple(number: int, of: int) -> bool:
+    """Tell whether a number is no whole multiple of another above 0: tick and lot sizes (R12)."""
+    return number % of != 0
+
+
 @cache
 def notional_divisor(decimals: int) -> int:
     """Give 10^(decimals + 2): units x price_e8 divided by it is usd6 (R2)."""
@@ -104,6 +109,22 @@ def sqrt_up(number: int) -> int:
     """Give the smallest integer whose square is at least a number >= 0."""
     root = isqrt(number)
     return root if root * root == number else root + 1
+
+
+def entry_cost_after(base_units: int, entry_cost: int, change_units: int, price_e8: int) -> int:
+    """Give what the open units cost after a trade, in units x price_e8, for display (R7).
+
+    A larger position adds change x price; a smaller one keeps floor(cost x units left / units); one that
+    changes sides starts anew at the price.
+    """
+    after = base_units + change_units
+    if after == 0:
+        return 0
+    if (base_units >= 0) == (change_units >= 0):
+        return entry_cost + abs(change_units) * price_e8
+    if (base_units >= 0) == (after >= 0):
+        return entry_cost * abs(after) // abs(base_units)
+    return abs(after) * price_e8
 
 
 def midpoint_up(low: int, high: int) -> int:

@@ -11,7 +11,17 @@ from collections.abc import Callable
 from typing import Any
 
 from engine import events as ev
-from engine.state import HeldDeposit, Position, Price, State, Withdrawal, add_subaccount
+from engine.book import Order
+from engine.fixed import entry_cost_after
+from engine.state import (
+    HeldDeposit,
+    Position,
+    Price,
+    State,
+    Withdrawal,
+    add_subaccount,
+    count_open_order,
+)
 from engine.units import (
     FEES,
     INSURANCE_FUND,
@@ -38,6 +48,12 @@ def emit(state: State, out: list[ev.Event], event: ev.Event) -> None:
     out.append(event)
 
 
+def _equity_changes(state: State, subaccount: SubaccountId, usd6: int) -> None:
+    """Note for the screen (R33) what any price would value alike; a settlement nets to zero here."""
+    changes = state.equity_changes
+    changes[subaccount] = changes.get(subaccount, 0) + usd6
+
+
 def _cash(state: State, subaccount: SubaccountId, asset: str, units: int) -> None:
     if units == 0:
         return
@@ -49,6 +65,10 @@ def _cash(state: State, subaccount: SubaccountId, asset: str, units: int) -> Non
         del cash[asset]
     else:
         raise LedgerError(f"cash of {subaccount} in {asset} would be {after}")
+    if asset == SETTLEMENT_ASSET:
+        _equity_changes(state, subaccount, units)
+    else:
+        state.reshaped[subaccount] = None
     state.totals.cash_units[asset] += units
 
 
@@ -57,6 +77,7 @@ def _unsettled(state: State, subaccount: SubaccountId, usd6: int) -> None:
         return
     one = state.subaccounts[subaccount]
     one.unsettled_usd6 += usd6
+    _equity_changes(state, subaccount, usd6)
     state.totals.unsettled_usd6 += usd6
     if one.unsettled_usd6:
         state.unsettled_holders[subaccount] = None
@@ -64,15 +85,23 @@ def _unsettled(state: State, subaccount: SubaccountId, usd6: int) -> None:
         state.unsettled_holders.pop(subaccount, None)
 
 
-def _position(state: State, subaccount: SubaccountId, market: str, base_units: int, quote_usd6: int) -> None:
+def _position(
+    state: State, subaccount: SubaccountId, market: str, base_units: int, quote_usd6: int, price_e8: int = 0
+) -> None:
+    """Change a position; price_e8 is the price of the trade when base changes (the entry price of R7)."""
     one = state.subaccounts[subaccount]
     position = one.positions.get(market)
     if position is None:
         position = one.positions[market] = Position()
         if not one.is_system:
             state.holders[market][subaccount] = None
+    if base_units:
+        position.entry_cost = entry_cost_after(position.base_units, position.entry_cost, base_units, price_e8)
     position.base_units += base_units
     position.quote_usd6 += quote_usd6
+    _equity_changes(state, subaccount, quote_usd6)
+    if base_units:
+        state.reshaped[subaccount] = None
     state.totals.base_units[market] += base_units
     state.totals.quote_usd6[market] += quote_usd6
     if position.base_units == 0 and position.quote_usd6 == 0:
@@ -108,9 +137,92 @@ def _prices_updated(state: State, event: ev.PricesUpdated) -> None:
 
 
 def _block_traded(state: State, event: ev.BlockTraded) -> None:
-    _position(state, event.buyer, event.market, event.base_units, event.buyer_quote_usd6)
-    _position(state, event.seller, event.market, -event.base_units, event.seller_quote_usd6)
+    _position(state, event.buyer, event.market, event.base_units, event.buyer_quote_usd6, event.price_e8)
+    _position(state, event.seller, event.market, -event.base_units, event.seller_quote_usd6, event.price_e8)
     _rounding(state, event.market, event.rounding_usd6)
+
+
+def _order_rested(state: State, event: ev.OrderRested) -> None:
+    book = state.books[event.market]
+    order = Order(
+        event.order_id,
+        event.subaccount,
+        event.is_buy,
+        event.price_e8,
+        event.units,
+        event.reduce_only,
+        event.client_order_id,
+    )
+    book.rest(order)
+    book.last_order_id = max(book.last_order_id, event.order_id)
+    count_open_order(state, event.market, order, event.units)
+
+
+def _leaves_book(state: State, market: str, order_id: int, units: int) -> None:
+    """Take units off an order if it rests: the incoming order of a trade never has."""
+    book = state.books[market]
+    book.last_order_id = max(book.last_order_id, order_id)
+    order = book.orders.get(order_id)
+    if order is not None:
+        book.reduce(order, units)
+        count_open_order(state, market, order, -units)
+
+
+def _order_cancelled(state: State, event: ev.OrderCancelled) -> None:
+    _leaves_book(state, event.market, event.order_id, event.units)
+
+
+def _traded(state: State, event: ev.Traded) -> None:
+    market, price_e8 = event.market, event.price_e8
+    _leaves_book(state, market, event.maker_order_id, event.units)
+    book = state.books[market]
+    book.last_order_id = max(book.last_order_id, event.taker_order_id)
+    units, notional_usd6 = event.units, event.notional_usd6
+    if not event.taker_is_buy:
+        units, notional_usd6 = -units, -notional_usd6
+    _position(state, event.maker, market, -units, notional_usd6 - event.maker_fee_usd6, price_e8)
+    _position(state, event.taker, market, units, -notional_usd6 - event.taker_fee_usd6, price_e8)
+    fees_usd6 = event.maker_fee_usd6 + event.taker_fee_usd6
+    if fees_usd6:
+        _position(state, FEES, market, 0, fees_usd6)
+
+
+def _spot_traded(state: State, event: ev.SpotTraded) -> None:
+    asset = state.markets[event.market].asset
+    _leaves_book(state, event.market, event.maker_order_id, event.units)
+    book = state.books[event.market]
+    book.last_order_id = max(book.last_order_id, event.taker_order_id)
+    units, notional_usd6 = event.units, event.notional_usd6
+    if not event.taker_is_buy:
+        units, notional_usd6 = -units, -notional_usd6
+    _cash(state, event.maker, SETTLEMENT_ASSET, notional_usd6 - event.maker_fee_usd6)
+    _cash(state, event.taker, SETTLEMENT_ASSET, -notional_usd6 - event.taker_fee_usd6)
+    _cash(state, FEES, SETTLEMENT_ASSET, event.maker_fee_usd6 + event.taker_fee_usd6)
+    _cash(state, event.maker, asset, -units)
+    _cash(state, event.taker, asset, units)
+
+
+def _market_state_set(state: State, event: ev.MarketStateSet) -> None:
+    if event.market_state == "open":
+        state.market_states.pop(event.market, None)
+    else:
+        state.market_states[event.market] = event.market_state
+
+
+def _quotes_taken(state: State, event: ev.QuotesTaken) -> None:
+    """Mark an index as stale; a good one is set by the PricesUpdated that follows."""
+    price = state.index_prices.get(event.asset)
+    if event.stale and price is not None:
+        price.stale = True
+
+
+def _funding_paid(state: State, event: ev.FundingPaid) -> None:
+    for subaccount, usd6 in event.payments:
+        _position(state, subaccount, event.market, 0, usd6)
+    # Each payment was rounded by less than 1 usd6 (I9).
+    state.rounding_postings += len(event.payments)
+    if event.rounding_usd6:
+        _position(state, ROUNDING, event.market, 0, event.rounding_usd6)
 
 
 def _pnl_settled(state: State, event: ev.PnlSettled) -> None:
@@ -121,8 +233,15 @@ def _pnl_settled(state: State, event: ev.PnlSettled) -> None:
 
 
 def _position_closed(state: State, event: ev.PositionClosed) -> None:
-    _position(state, event.subaccount, event.market, event.base_units, event.quote_usd6)
-    _position(state, event.counterparty, event.market, -event.base_units, event.counterparty_quote_usd6)
+    _position(state, event.subaccount, event.market, event.base_units, event.quote_usd6, event.price_e8)
+    _position(
+        state,
+        event.counterparty,
+        event.market,
+        -event.base_units,
+        event.counterparty_quote_usd6,
+        event.price_e8,
+    )
     _rounding(state, event.market, event.rounding_usd6)
 
 
@@ -292,6 +411,13 @@ _POSTINGS: dict[type[ev.Event], Callable[[State, Any], None]] = {
     ev.OnDebtSet: _on_debt_set,
     ev.PricesUpdated: _prices_updated,
     ev.BlockTraded: _block_traded,
+    ev.OrderRested: _order_rested,
+    ev.OrderCancelled: _order_cancelled,
+    ev.Traded: _traded,
+    ev.SpotTraded: _spot_traded,
+    ev.MarketStateSet: _market_state_set,
+    ev.QuotesTaken: _quotes_taken,
+    ev.FundingPaid: _funding_paid,
     ev.PnlSettled: _pnl_settled,
     ev.PositionClosed: _position_closed,
     ev.LossCollected: _loss_collected,

@@ -53,6 +53,20 @@ class RejectReason(Enum):
     UNKNOWN_MARKET = "unknown_market", "final", "The market is not listed."
     SAME_SUBACCOUNT = "same_subaccount", "final", "Both sides are the same subaccount."
     DIFFERENT_ACCOUNTS = "different_accounts", "final", "The subaccounts belong to different accounts."
+    UNKNOWN_ORDER = "unknown_order", "final", "No such order of this subaccount is open."
+    CLIENT_ORDER_ID_IN_USE = (
+        "client_order_id_in_use",
+        "transient",
+        "An open order of this subaccount has this client order id.",
+    )
+    TOO_MANY_OPEN_ORDERS = (
+        "too_many_open_orders",
+        "transient",
+        "The subaccount has as many open orders in this market as are allowed.",
+    )
+    MARKET_CLOSED = "market_closed", "transient", "The market is closed."
+    MARKET_POST_ONLY = "market_post_only", "transient", "The market takes post-only orders only."
+    MARKET_REDUCE_ONLY = "market_reduce_only", "transient", "The market takes reduce-only orders only."
     CONSENT_MISSING = "consent_missing", "final", "A side of the trade has not consented."
 
     # How much and where to.
@@ -60,6 +74,8 @@ class RejectReason(Enum):
     AMOUNT_TOO_LARGE = "amount_too_large", "final", "The amount is above what can exist."
     BELOW_MINIMUM = "below_minimum", "final", "The amount is below the minimum of this asset."
     PRICE_OUT_OF_RANGE = "price_out_of_range", "final", "A price must be above zero and at most 10^10 USD."
+    NOT_A_WHOLE_LOT = "not_a_whole_lot", "final", "The size is not a multiple of the market's lot."
+    NOT_A_WHOLE_TICK = "not_a_whole_tick", "final", "The price is not a multiple of the market's tick."
     DESTINATION_INVALID = "destination_invalid", "final", "The destination cannot receive this payout."
     ATTESTATION_OUT_OF_ORDER = "attestation_out_of_order", "final", "A later slot was already attested."
     PRICE_UNAVAILABLE = "price_unavailable", "transient", "A price that is needed was never set."
@@ -67,6 +83,23 @@ class RejectReason(Enum):
         "price_outside_band",
         "transient",
         "The price is outside the band around the mark price.",
+    )
+
+    PRICE_OUTSIDE_LIMITS = (
+        "price_outside_limits",
+        "transient",
+        "The price is outside the limits around the index price.",
+    )
+    NOTHING_TO_REDUCE = "nothing_to_reduce", "transient", "There is no position that the order would reduce."
+    POST_ONLY_WOULD_TRADE = (
+        "post_only_would_trade",
+        "transient",
+        "A post-only order would trade at once.",
+    )
+    FILL_OR_KILL_UNFILLED = (
+        "fill_or_kill_unfilled",
+        "transient",
+        "The book cannot fill the whole order now.",
     )
 
     # The subaccount's condition (R30 in its order).
@@ -87,11 +120,34 @@ class RejectReason(Enum):
         "transient",
         "Net equity afterwards would be below initial margin.",
     )
+    NOTHING_BORROWED = "nothing_borrowed", "transient", "Nothing of this asset is borrowed."
+    BORROW_LIMIT_EXCEEDED = (
+        "borrow_limit_exceeded",
+        "transient",
+        "The borrow would exceed what one subaccount may owe of this asset.",
+    )
+    INSUFFICIENT_LENT_BALANCE = (
+        "insufficient_lent_balance",
+        "transient",
+        "The amount is above the lent balance.",
+    )
     STALE_PRICE = "stale_price", "transient", "A price that is needed is too old."
     AMOUNT_BELOW_NETWORK_FEE = (
         "amount_below_network_fee",
         "transient",
         "Nothing would be left after the network fee.",
+    )
+
+    # The lending pool's condition (R10).
+    UTILIZATION_ABOVE_THROTTLE = (
+        "utilization_above_throttle",
+        "transient",
+        "So much of the pool is borrowed that redeeming and borrowing pause.",
+    )
+    UTILIZATION_ABOVE_MAXIMUM = (
+        "utilization_above_maximum",
+        "transient",
+        "More of the pool would be borrowed than is allowed.",
     )
 
     # The exchange's condition (R33a). The pool gate and the velocity guard queue; they never refuse.

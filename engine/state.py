@@ -7,9 +7,12 @@ running totals are rebuilt on load, so that a dump holds each fact once. Must no
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Protocol
 
+from engine.book import Book, Order
 from engine.codec import (
     CodecError,
     build,
@@ -21,9 +24,17 @@ from engine.codec import (
     unrow,
 )
 from engine.commands import Command
+from engine.fixed import notional_up_usd6, ppm_of_up
 from engine.outcome import Outcome
 from engine.params import AssetParams, MarketParams, Params
-from engine.units import ENGINE_VERSION, SYSTEM_ACCOUNTS, OrderKey, SubaccountId, order_key
+from engine.units import (
+    ENGINE_VERSION,
+    SETTLEMENT_ASSET,
+    SYSTEM_ACCOUNTS,
+    OrderKey,
+    SubaccountId,
+    order_key,
+)
 from engine.wire import answer_of, answer_row
 
 # A withdrawal whose units are still set aside.
@@ -32,10 +43,38 @@ OPEN_STATUSES = ("queued", "reserved")
 
 @dataclass(slots=True)
 class Position:
-    """A position in one perpetual market (R7): signed base, signed cash flows not yet realized."""
+    """A position in one perpetual market (R7): signed base, signed cash flows not yet realized.
+
+    entry_cost is the sum of units x price_e8 of what is open, undivided, for display: the average entry price
+    is entry_cost / |base_units|. No rule rests on it.
+    """
 
     base_units: int = 0
     quote_usd6: int = 0
+    entry_cost: int = 0
+
+
+@dataclass(slots=True)
+class OpenOrders:
+    """What a subaccount's resting orders of one market could add to its position (R18): not reduce-only."""
+
+    buy_units: int = 0
+    sell_units: int = 0
+
+
+@dataclass(slots=True)
+class Premium:
+    """What a market's mark and funding remember (R13, R14).
+
+    smoothed_e8 is the moving average of book mid - index. premium_ppm is (mark - index) / index since
+    sampled_ns; weighted_ppm_ns over elapsed_ns is its average of this hour so far.
+    """
+
+    smoothed_e8: int = 0
+    sampled_ns: int = 0
+    premium_ppm: int = 0
+    weighted_ppm_ns: int = 0
+    elapsed_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -48,6 +87,10 @@ class Subaccount:
     unsettled_usd6: int = 0
     cash: dict[str, int] = field(default_factory=dict)
     positions: dict[str, Position] = field(default_factory=dict)
+    # Derived from the books: per perpetual market, what open orders could add; per asset, what resting spot
+    # orders have locked (R7).
+    open_orders: dict[str, OpenOrders] = field(default_factory=dict)
+    locked: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_system(self) -> bool:
@@ -83,10 +126,11 @@ class HeldDeposit:
 
 @dataclass(slots=True)
 class Price:
-    """A price and when it was set; `time_ns` decides staleness (R13)."""
+    """A price and when it was set (R13); `stale` when its sources became too few, whatever its age."""
 
     price_e8: int
     time_ns: int
+    stale: bool = False
 
 
 @dataclass(slots=True)
@@ -125,6 +169,13 @@ class Totals:
     unsettled_usd6: int = 0
 
 
+class Screening(Protocol):
+    """What may be asked who might be endangered (R33): a superset, without order, of who is."""
+
+    def candidates(self, state: State) -> Iterable[SubaccountId]:
+        """Name everyone who might fail R20 now."""
+
+
 @dataclass(slots=True)
 class State:
     """Everything `apply` reads and writes."""
@@ -134,6 +185,11 @@ class State:
     markets: dict[str, MarketParams]
     subaccounts: dict[SubaccountId, Subaccount]
     totals: Totals
+    books: dict[str, Book] = field(default_factory=dict)
+    # Markets whose state is not "open" (R12).
+    market_states: dict[str, str] = field(default_factory=dict)
+    premiums: dict[str, Premium] = field(default_factory=dict)
+    last_funding_ns: int = 0
     index_prices: dict[str, Price] = field(default_factory=dict)
     mark_prices: dict[str, Price] = field(default_factory=dict)
     # Outstanding negative equity (R27): subaccount -> since when, oldest first.
@@ -156,12 +212,18 @@ class State:
     # the last other answers, and the last ones of ticks, prices and attestations, oldest first.
     deposit_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
     answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
+    order_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
     recent_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
     clockwork_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
     # Derived, rebuilt on load.
     holders: dict[str, dict[SubaccountId, None]] = field(default_factory=dict)
     unsettled_holders: dict[SubaccountId, None] = field(default_factory=dict)
     queued: dict[str, None] = field(default_factory=dict)
+    # For the screen (R33), in no dump: net change of USDC cash, quotes and unsettled since it last looked,
+    # and whose base, other cash or borrows changed.
+    screen: Screening | None = field(default=None, compare=False, repr=False)
+    equity_changes: dict[SubaccountId, int] = field(default_factory=dict, compare=False, repr=False)
+    reshaped: dict[SubaccountId, None] = field(default_factory=dict, compare=False, repr=False)
 
     def ordered(self, ids: dict[SubaccountId, None] | dict[SubaccountId, int]) -> list[Subaccount]:
         """List subaccounts in canonical order: customers numerically, then system accounts by name."""
@@ -191,6 +253,7 @@ def new_state(params: Params) -> State:
         deposited_units=dict.fromkeys(assets, 0),
         withdrawn_units=dict.fromkeys(assets, 0),
         holders={market: {} for market in markets},
+        books={market: Book() for market in markets},
     )
     for name in SYSTEM_ACCOUNTS:
         add_subaccount(state, name, "apply")
@@ -215,6 +278,9 @@ def dump_state(state: State) -> bytes:
             "engine_version": ENGINE_VERSION,
             "params": encode_plain(state.params),
             "subaccounts": [_subaccount_row(one) for one in subaccounts],
+            "books": {key: _book_row(book) for key, book in state.books.items()},
+            "market_states": state.market_states,
+            "premiums": {key: row(one) for key, one in state.premiums.items()},
             "index_prices": _rows(state.index_prices),
             "mark_prices": _rows(state.mark_prices),
             "debts": [[key, since_ns] for key, since_ns in state.debts.items()],
@@ -244,7 +310,7 @@ def state_hash(state: State) -> str:
     return sha256(dump_state(state)).hexdigest()
 
 
-_ANSWER_FIELDS = ("deposit_answers", "answers", "recent_answers", "clockwork_answers")
+_ANSWER_FIELDS = ("deposit_answers", "answers", "order_answers", "recent_answers", "clockwork_answers")
 _PLAIN_FIELDS = (
     "deposited_units",
     "withdrawn_units",
@@ -253,6 +319,7 @@ _PLAIN_FIELDS = (
     "rounding_postings",
     "last_time_ns",
     "last_tick_ns",
+    "last_funding_ns",
     "last_deficit_ns",
     "sequence",
 )
@@ -268,6 +335,10 @@ def _load(text: bytes) -> State:
         _load_subaccount(state, one)
     state.index_prices = {key: unrow(one, Price, key) for key, one in plain["index_prices"].items()}
     state.mark_prices = {key: unrow(one, Price, key) for key, one in plain["mark_prices"].items()}
+    for market, (last_order_id, orders) in plain["books"].items():
+        _load_book(state, market, last_order_id, orders)
+    state.market_states = dict(plain["market_states"])
+    state.premiums = {key: unrow(one, Premium, key) for key, one in plain["premiums"].items()}
     state.debts = dict(plain["debts"])
     for one in plain["held"]:
         held = unrow(one, HeldDeposit, "held")
@@ -307,8 +378,10 @@ def _load_subaccount(state: State, plain: list[object]) -> None:
     for asset, units in build(cash, tuple[tuple[str, int], ...], "cash"):
         one.cash[asset] = units
         state.totals.cash_units[asset] += units
-    for market, base_units, quote_usd6 in build(positions, tuple[tuple[str, int, int], ...], "positions"):
-        one.positions[market] = Position(base_units, quote_usd6)
+    for market, base_units, quote_usd6, entry_cost in build(
+        positions, tuple[tuple[str, int, int, int], ...], "positions"
+    ):
+        one.positions[market] = Position(base_units, quote_usd6, entry_cost)
         state.totals.base_units[market] += base_units
         state.totals.quote_usd6[market] += quote_usd6
         if not one.is_system:
@@ -316,8 +389,62 @@ def _load_subaccount(state: State, plain: list[object]) -> None:
 
 
 def _subaccount_row(one: Subaccount) -> list[object]:
-    positions = [[market, held.base_units, held.quote_usd6] for market, held in sorted(one.positions.items())]
+    positions = [[market, *row(held)] for market, held in sorted(one.positions.items())]
     return [one.id, one.on_debt, one.unsettled_usd6, sorted(one.cash.items()), positions]
+
+
+def _book_row(book: Book) -> list[object]:
+    """Write a book in priority order: loading it again in this order restores every priority."""
+    return [book.last_order_id, [row(order) for order in book.in_priority()]]
+
+
+def _load_book(state: State, market: str, last_order_id: int, orders: list[object]) -> None:
+    book = state.books[market]
+    book.last_order_id = build(last_order_id, int, "last_order_id")
+    for one in orders:
+        order = unrow(one, Order, "books")
+        book.rest(order)
+        count_open_order(state, market, order, order.units)
+
+
+def count_open_order(state: State, market: str, order: Order, units: int) -> None:
+    """Keep the sums derived from resting orders when units of one come to the book, or leave it (negative).
+
+    Must be called after the order's own units have changed, so that a lock is the one of what is left.
+    """
+    one = state.subaccounts[order.subaccount]
+    params = state.markets[market]
+    if params.is_spot:
+        asset = SETTLEMENT_ASSET if order.is_buy else params.asset
+        locked = one.locked.get(asset, 0)
+        locked += lock_units(state, params, order, order.units) - lock_units(
+            state, params, order, order.units - units
+        )
+        if locked:
+            one.locked[asset] = locked
+        else:
+            one.locked.pop(asset, None)
+    elif not order.reduce_only:
+        counted = one.open_orders.get(market)
+        if counted is None:
+            counted = one.open_orders[market] = OpenOrders()
+        if order.is_buy:
+            counted.buy_units += units
+        else:
+            counted.sell_units += units
+        if not counted.buy_units and not counted.sell_units:
+            del one.open_orders[market]
+
+
+def lock_units(state: State, params: MarketParams, order: Order, units: int) -> int:
+    """Give what units of a resting spot order lock (R7): the asset itself, or USDC for the price and the fee.
+
+    ceil(units x price) + max(0, ceil(that x maker fee)).
+    """
+    if not order.is_buy:
+        return units
+    notional_usd6 = notional_up_usd6(units, order.price_e8, state.assets[params.asset].decimals)
+    return notional_usd6 + max(0, ppm_of_up(notional_usd6, params.maker_fee_ppm))
 
 
 def _attestation_row(one: Attestation | None) -> list[object] | None:

@@ -10,13 +10,18 @@ from __future__ import annotations
 from typing import Final
 
 # Bumped by every change of rules or encodings: it is part of the genesis hash and of every state hash (R5).
-ENGINE_VERSION: Final = 1
+ENGINE_VERSION: Final = 2
 
 SubaccountId = str
 OrderKey = tuple[int, int, int, str]
 
 PPM: Final = 1_000_000
+# The scale of indices (R1): an index of 10^18 is one unit per share.
+E18: Final = 10**18
+# A year of 365 days, for interest rates (R9).
+YEAR_NS: Final = 365 * 24 * 3_600 * 10**9
 NS_PER_SECOND: Final = 1_000_000_000
+NS_PER_HOUR: Final = 3_600 * NS_PER_SECOND
 SETTLEMENT_ASSET: Final = "USDC"
 NETWORK_FEE_ASSET: Final = "SOL"
 
@@ -33,8 +38,9 @@ INSURANCE_FUND: Final = "insurance_fund"
 SETTLEMENT_POOL: Final = "settlement_pool"
 FEES: Final = "fees"
 ROUNDING: Final = "rounding"
-SYSTEM_ACCOUNTS: Final = (FEES, INSURANCE_FUND, ROUNDING, SETTLEMENT_POOL)
-# Operator capital may be deposited to these; the other two only ever hold what the rules post to them.
+LENDING_POOL: Final = "lending_pool"
+SYSTEM_ACCOUNTS: Final = (FEES, INSURANCE_FUND, LENDING_POOL, ROUNDING, SETTLEMENT_POOL)
+# Operator capital may be deposited to these; the others only ever hold what the rules post to them.
 OPERATOR_ACCOUNTS: Final = (FEES, INSURANCE_FUND)
 
 
