@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 from daemon.config_reading import (
     REQUIRED,
@@ -23,7 +23,6 @@ from daemon.config_reading import (
     boolean,
     choice,
     nearest,
-    optional_text,
     read_table,
     seconds,
     shown,
@@ -330,21 +329,38 @@ _NEEDED: Final = {
 }
 
 
+def _table(value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise Wrong("a table of its own")
+    return value
+
+
 def _parameter(value: object) -> object:
     if not isinstance(value, bool | int | str):
         raise Wrong("a whole number, true, false or a string")
     return value
 
 
-_READERS: Final = {"int": whole(), "bool": boolean, "str": text, "str | None": optional_text}
+_READERS: Final[Mapping[Any, Any]] = {int: whole(-(2**63)), bool: boolean, str: text}
+
+
+def parameter_kinds(kind: type) -> dict[str, Any]:
+    """Return the type of every field of an engine parameter class, by name."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 def _parameter_keys(kind: type, without: set[str]) -> list[Key]:
-    """One key for each field of an engine parameter class."""
+    """One key for each field of an engine parameter class; a nested class is a nested table."""
     return [
-        Key(field.name, _READERS.get(str(field.type), _parameter), None, "an engine parameter")
-        for field in dataclasses.fields(kind)
-        if field.name not in without
+        Key(
+            name,
+            _table if dataclasses.is_dataclass(wanted) else _READERS.get(wanted, _parameter),
+            None,
+            "an engine parameter",
+        )
+        for name, wanted in parameter_kinds(kind).items()
+        if name not in without
     ]
 
 
@@ -353,6 +369,12 @@ def _override(
 ) -> Any:
     """Return `base`, or a new `kind`, with the given fields set; None and a fault if one is missing."""
     chosen = {name: value for name, value in given.items() if value is not None}
+    for name, wanted in parameter_kinds(kind).items():
+        if dataclasses.is_dataclass(wanted) and name in chosen:
+            assert isinstance(wanted, type)  # noqa: S101  # is_dataclass also holds for instances
+            inner = read_table(chosen[name], f"{path}.{name}", _parameter_keys(wanted, set()), faults)
+            nested = getattr(base, name) if base is not None else None
+            chosen[name] = _override(nested, wanted, f"{path}.{name}", {}, inner, faults)
     try:
         if base is not None:
             return dataclasses.replace(base, **{**fixed, **chosen})
@@ -412,7 +434,7 @@ def _assets_and_params(
     params = _override(
         defaults, Params, "engine", {"assets": tuple(assets), "markets": tuple(markets)}, general, faults
     )
-    if params is not None:
+    if params is not None and len(faults) == before:
         faults.extend(params_faults(params))
     return tuple(chain_side), params, tuple(overrides)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+import dataclasses
+import json
+from typing import Any, Final
 
 EXAMPLE: Final = """\
 # makewhole.toml: all that `makewhole run` needs to know. `makewhole config check` names every fault at once.
@@ -42,43 +44,17 @@ seed_file = "seed.hex"               # 64 bytes as 128 hexadecimal digits, chmod
 mint = "{usdc_mint}"
 token_program = "spl-token"          # or "token-2022"
 decimals = 6
-# minimum_deposit_units = 100000     # less is dust: written down, not credited
-# minimum_withdrawal_units = 1000000
 # cross_check_units = 100000000000   # more is looked up on a second endpoint; without it every deposit is
 
 [assets.SOL]
 token_program = "native"
 decimals = 9
-# base_weight_ppm = 900000           # as collateral
-# weight_penalty_ppm = 1000          # per square root of a whole token
-# haircut_ppm = 50000                # when it pays a debt
-# minimum_deposit_units = 1000000
-# minimum_withdrawal_units = 10000000
-
+{asset_parameters}
 # Markets of accepted assets have default parameters; a table changes some of them.
-# [markets.SOL-PERP]
-# asset = "SOL"
-# max_leverage = 50
-# base_imf_ppm = 20000
-# imf_factor_e12 = 75000000
-# base_mmf_ppm = 13500
-# mmf_factor_e12 = 37500000
-# block_trade_band_ppm = 50000
-
+{market_parameters}
 # Parameters of the engine. They are part of the journal's first hash: chosen once, before the first start.
 # [engine]
-# settlement_interval_ns = 10000000000
-# write_off_after_ns = 604800000000000
-# liquidation_end_ppm = 1050000
-# stale_after_ns = 60000000000
-# gate_max_ns = 1800000000000
-# small_withdrawal_ppm = 1000
-# velocity_floor_ppm = 750000
-# velocity_window_ns = 86400000000000
-# velocity_max_ns = 86400000000000
-# attestation_max_age_ns = 60000000000
-# remembered_commands = 1000
-
+{engine_parameters}
 # [daemon]
 # clock = "system"                   # "manual": time moves only by the control API, for tests
 # start_slot = 0                     # where a new data directory starts; default: the newest final slot
@@ -108,5 +84,33 @@ def example(
     ws_url: str = "wss://api.mainnet-beta.solana.com",
     usdc_mint: str = MAINNET_USDC,
 ) -> str:
-    """Return the example, filled in for a cluster."""
-    return EXAMPLE.format(genesis_hash=genesis_hash, url=url, ws_url=ws_url, usdc_mint=usdc_mint)
+    """Return the example, filled in for a cluster, with every engine parameter at its default."""
+    from engine.params import default_params
+
+    params = default_params()
+    sol = next(asset for asset in params.assets if asset.symbol == "SOL")
+    market = next(market for market in params.markets if market.symbol == "SOL-PERP")
+    return EXAMPLE.format(
+        genesis_hash=genesis_hash,
+        url=url,
+        ws_url=ws_url,
+        usdc_mint=usdc_mint,
+        asset_parameters=_settings(sol, "assets.SOL", {"symbol", "decimals"}),
+        market_parameters="# [markets.SOL-PERP]\n" + _settings(market, "markets.SOL-PERP", {"symbol"}),
+        engine_parameters=_settings(params, "engine", {"assets", "markets"}),
+    )
+
+
+def _settings(value: Any, path: str, without: set[str]) -> str:
+    """Write the fields of a parameter class as commented settings; a nested class becomes a table below."""
+    lines, below = [], []
+    for field in dataclasses.fields(value):
+        found = getattr(value, field.name)
+        if field.name in without:
+            continue
+        if dataclasses.is_dataclass(found):
+            nested = f"{path}.{field.name}"
+            below.append(f"# [{nested}]\n" + _settings(found, nested, set()))
+        else:
+            lines.append(f"# {field.name} = {json.dumps(found)}\n")
+    return "".join([*lines, *below])

@@ -90,13 +90,6 @@ def words(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def optional_text(value: object) -> str | None:
-    """Read a string; the empty one means none."""
-    if not isinstance(value, str):
-        raise Wrong("a string in quotes")
-    return value or None
-
-
 def boolean(value: object) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
@@ -109,8 +102,8 @@ def whole(least: int = 0, most: int = 2**63 - 1) -> Callable[[object], int]:
 
     def parse(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            span = f"from {least} to {most}" if most < 2**63 - 1 else f"of at least {least}"
-            raise Wrong(f"a whole number {span}, without quotes")
+            span = f" from {least} to {most}" if most < 2**63 - 1 else f" of at least {least}"
+            raise Wrong(f"a whole number{span if least > -(2**63) else ''}, without quotes")
         return value
 
     return parse

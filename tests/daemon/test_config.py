@@ -61,7 +61,7 @@ def test_a_good_document_becomes_typed_settings() -> None:
     assert config.data_directory == Path("/somewhere/makewhole-data")
     assert config.keys.seed_file == Path("/somewhere/seed.hex")
     assert config.token("SOL").mint is None
-    assert [market.symbol for market in config.params.markets] == ["SOL-PERP"]
+    assert {market.asset for market in config.params.markets} == {"SOL"}
     assert config.params.assets == tuple(
         next(one for one in default_params().assets if one.symbol == symbol) for symbol in ("USDC", "SOL")
     )
@@ -193,6 +193,33 @@ def test_each_fault_names_its_key_and_the_remedy(path: str, value: Any, expected
     assert any(fault.startswith(expected) for fault in faults), faults
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inner:
+    rate_ppm: int = 1
+    name: str = "x"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outer:
+    limit_units: int
+    inner: Inner = Inner(rate_ppm=7)
+
+
+def test_parameters_that_are_nested_are_nested_tables() -> None:
+    def overridden(given: dict[str, Any]) -> tuple[Any, list[str]]:
+        faults: list[str] = []
+        values = config_module.read_table(given, "o", config_module._parameter_keys(Outer, set()), faults)
+        return config_module._override(Outer(5), Outer, "o", {}, values, faults), faults
+
+    assert overridden({}) == (Outer(5), [])
+    assert overridden({"inner": {"name": "y"}}) == (Outer(5, Inner(7, "y")), [])
+    assert overridden({"limit_units": -3, "inner": {"rate_ppm": -2}}) == (Outer(-3, Inner(-2)), [])
+    assert overridden({"inner": {"rate_pm": 2}})[1] == [
+        "o.inner.rate_pm: unknown key; did you mean `rate_ppm`?"
+    ]
+    assert overridden({"inner": 2})[1] == ["o.inner: is 2; should be a table of its own"]
+
+
 def test_endpoint_names_must_differ() -> None:
     document = good()
     document["cluster"]["endpoints"] *= 2
@@ -253,6 +280,16 @@ def test_the_example_is_good_as_written(tmp_path: Path) -> None:
     assert [asset.token.symbol for asset in config.assets] == ["USDC", "SOL"]
 
 
+def _fields(kind: Any, path: str, without: set[str]) -> set[str]:
+    named: set[str] = set()
+    for name, wanted in config_module.parameter_kinds(kind).items():
+        if dataclasses.is_dataclass(wanted):
+            named |= _fields(wanted, f"{path}.{name}", set())
+        elif name not in without:
+            named.add(f"{path}.{name}")
+    return named
+
+
 def _keys_of_the_reader() -> set[str]:
     tables = {
         "cluster": config_module._CLUSTER,
@@ -263,11 +300,8 @@ def _keys_of_the_reader() -> set[str]:
         "payer": config_module._PAYER,
     }
     named = {f"{table}.{key.name}" for table, keys in tables.items() for key in keys}
-    named |= {f"assets.{one.name}" for one in dataclasses.fields(AssetParams) if one.name != "symbol"}
-    named |= {f"markets.{one.name}" for one in dataclasses.fields(MarketParams) if one.name != "symbol"}
-    named |= {
-        f"engine.{one.name}" for one in dataclasses.fields(Params) if one.name not in ("assets", "markets")
-    }
+    named |= _fields(AssetParams, "assets", {"symbol"}) | _fields(MarketParams, "markets", {"symbol"})
+    named |= _fields(Params, "engine", {"assets", "markets"})
     return named - {"cluster.endpoints"}  # shown as the table itself
 
 
@@ -277,7 +311,7 @@ def test_the_example_shows_every_key_and_only_known_ones() -> None:
     for line in uncommented(example()).splitlines():
         if header := re.match(r"\[+([^\]]+)\]+", line):
             table = header.group(1)
-            table = table.split(".")[0] if table.startswith(("assets.", "markets.")) else table
+            table = re.sub(r"^(assets|markets)\.[^.]+", r"\1", table)
         elif (setting := re.match(r"([a-z_0-9]+) = ", line)) and table:
             shown.add(f"{table}.{setting.group(1)}")
     assert shown == _keys_of_the_reader()
