@@ -15,7 +15,7 @@ from solvency import encode, verifier
 from solvency.curve import commitment, range_proof
 from solvency.keys import EpochSecret, Use
 from solvency.model import Balances
-from solvency.verifier import ACCOUNT_TREE, CLAIMS_TREE, CURVE_ORDER, QUANTA_PER_USD6, Asset, Role
+from solvency.verifier import ACCOUNT_TREE, CLAIMS_TREE, CURVE_ORDER, IDENTITY, QUANTA_PER_USD6, Asset, Role
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -98,3 +98,39 @@ def prove_debtor(context: bytes, debtor: DebtorWitness) -> bytes:
     margin = _prove(context, debtor.tag, debtor.margin)
     _, remainder_proof = _prove(context, debtor.tag, debtor.remainder)
     return encode.debtor_record(debtor.tag, debtor.listed, amounts, margin, remainder_proof)
+
+
+@dataclass(slots=True)
+class Totals:
+    """Add up one role of all debtors: amount, blinding, and the sum of the commitments."""
+
+    value: int = 0
+    blinding: int = 0
+
+    def add(self, value: int, blinding: int) -> None:
+        """Add one amount and its blinding."""
+        self.value += value
+        self.blinding = (self.blinding + blinding) % CURVE_ORDER
+
+    @property
+    def wire(self) -> bytes:
+        """Return the commitment to the sum, or the identity if nothing was added."""
+        point = verifier.commit(self.value, self.blinding)
+        return IDENTITY if point is None else verifier.save_point(point)
+
+
+class Sums:
+    """Hold the sums over all debtors, by role and asset, and of the listed shortfalls."""
+
+    def __init__(self, witnesses: Sequence[DebtorWitness]) -> None:
+        self._by_role: dict[tuple[Role, int], Totals] = {}
+        self.shortfall = Totals()
+        for debtor in witnesses:
+            for amount in debtor.amounts:
+                self.of(amount.role, amount.tree).add(amount.value, amount.blinding)
+            if debtor.listed:
+                self.shortfall.add(debtor.margin.value, debtor.margin.blinding)
+
+    def of(self, role: Role, tree: int) -> Totals:
+        """Return the sum of one role in one asset."""
+        return self._by_role.setdefault((role, tree), Totals())

@@ -81,3 +81,8 @@ class MasterSecret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a master secret is not pickled; hand the worker its bytes over a pipe")
+
+
+def leaf_label(number: int, own_id: bytes) -> bytes:
+    """Return what the salt and blinding of a customer's leaf are derived from."""
+    return bytes((number,)) + own_id

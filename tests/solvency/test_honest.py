@@ -47,6 +47,7 @@ def test_every_customer_verifies_all_her_balances(account: Balances) -> None:
 def test_a_stored_epoch_answers_like_the_living_one() -> None:
     epoch, bundle = forge.honest()
     stored = prover.Epoch.load(epoch.dump())
+    assert stored.dump() == epoch.dump()
     header = verifier.check_head(*verifier.split_bundle(bundle)[:2])
     for account in (*forge.PLAIN, *forge.DEBTORS):
         verifier.check_record(header, stored.record(account.customer_id), account.customer_id)
