@@ -1,10 +1,12 @@
 """Withdrawals: the gate of R30 in its order, queueing, and each payout's exactly-once end (I10).
 
-Theory of operation: a request either is refused, or its units leave the subaccount's cash at once and are
-`pending`.
+Theory of operation. A request either is refused, or its units leave the subaccount's cash at once and are
+`pending`:
 
-request --> queued --> reserved --> paid \\-------------/    | |             +------> returned (to cash, or to
-held for a returned deposit) +--> returned (needed for losses, or a debt arose)
+    request ──> queued ──> reserved ──> paid       the payout is final on chain
+       │           │           └──────> returned   it never will be: back to cash, or held again
+       │           └──────────────────> returned   a debt arose, or losses needed the units
+       └──────────────────> reserved
 
 Reserved is the order to pay; only the chain's finding (Confirm, Return) ends it. Must not know how a payout
 is sent.
