@@ -34,10 +34,24 @@ def collateral_value_usd6(params: AssetParams, value_usd6: int, units: int) -> i
     return ppm_of_down(value_usd6, weight)
 
 
-def collateral_of(state: State, one: Subaccount) -> tuple[int, int]:
-    """Sum a subaccount's cash in usd6: (at full value, weighted), each asset rounded down."""
-    full_usd6 = weighted_usd6 = 0
+def collateral_of(
+    state: State, one: Subaccount, changed: str = "", changed_units: int = 0, usdc_units: int = 0
+) -> tuple[int, int]:
+    """Sum a subaccount's cash in usd6: (at full value, weighted), each asset rounded down.
+
+    As if it held changed_units more of one asset and usdc_units more of USDC.
+    """
+    full_usd6 = weighted_usd6 = usdc_units
+    if changed_units and changed not in one.cash:
+        full_usd6 += (value_usd6 := asset_value_usd6(state, changed, changed_units))
+        weighted_usd6 += collateral_value_usd6(state.assets[changed], value_usd6, changed_units)
     for asset, units in one.cash.items():
+        if asset == SETTLEMENT_ASSET:
+            full_usd6 += units
+            weighted_usd6 += units
+            continue
+        if asset == changed:
+            units += changed_units
         value_usd6 = asset_value_usd6(state, asset, units)
         full_usd6 += value_usd6
         weighted_usd6 += collateral_value_usd6(state.assets[asset], value_usd6, units)

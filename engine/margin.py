@@ -6,6 +6,7 @@ what is done about a subaccount that is short.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.collateral import collateral_of
@@ -24,7 +25,7 @@ from engine.units import PPM, SubaccountId
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """Where a subaccount stands, all in usd6.
+    """Where a subaccount stands, all in usd6. Open orders count in initial_margin_usd6 only (R18).
 
     net_equity weighs collateral (R17), account_value does not. withdrawal_equity is net equity without
     positive unrealized profit and without unpaid claims (R28, R30).
@@ -47,22 +48,40 @@ def margin_of(state: State, subaccount: SubaccountId) -> Margin:
 
 
 def margin_with(
-    state: State, one: Subaccount, *, market: str = "", base_units: int = 0, quote_usd6: int = 0
+    state: State,
+    one: Subaccount,
+    *,
+    market: str = "",
+    base_units: int = 0,
+    quote_usd6: int = 0,
+    buy_units: int = 0,
+    sell_units: int = 0,
+    asset: str = "",
+    asset_units: int = 0,
+    usdc_units: int = 0,
 ) -> Margin:
-    """Compute a margin as if a position had changed by (base_units, quote_usd6) in a market."""
-    full_usd6, weighted_usd6 = collateral_of(state, one)
+    """Compute a margin as if something had changed.
+
+    In a perpetual market: the position by (base_units, quote_usd6), open orders by (buy_units, sell_units).
+    In cash: asset_units of an asset, usdc_units of USDC.
+    """
+    full_usd6, weighted_usd6 = collateral_of(state, one, asset, asset_units, usdc_units)
     unrealized_usd6 = exposure_usd6 = initial_usd6 = maintenance_usd6 = 0
-    for name, position in one.positions.items():
-        base, quote = position.base_units, position.quote_usd6
+    open_orders = one.open_orders
+    names: Iterable[str] = one.positions
+    if open_orders or (market and market not in one.positions):
+        names = dict.fromkeys(
+            (*one.positions, *open_orders, market) if market else (*one.positions, *open_orders)
+        )
+    for name in names:
+        position = one.positions.get(name)
+        base, quote = (0, 0) if position is None else (position.base_units, position.quote_usd6)
+        orders = open_orders.get(name)
+        buys, sells = (0, 0) if orders is None else (orders.buy_units, orders.sell_units)
         if name == market:
             base, quote = base + base_units, quote + quote_usd6
-        pnl, exposure, initial, maintenance = _position_risk(state, name, base, quote)
-        unrealized_usd6 += pnl
-        exposure_usd6 += exposure
-        initial_usd6 += initial
-        maintenance_usd6 += maintenance
-    if market and market not in one.positions:
-        pnl, exposure, initial, maintenance = _position_risk(state, market, base_units, quote_usd6)
+            buys, sells = buys + buy_units, sells + sell_units
+        pnl, exposure, initial, maintenance = _position_risk(state, name, base, quote, buys, sells)
         unrealized_usd6 += pnl
         exposure_usd6 += exposure
         initial_usd6 += initial
@@ -133,12 +152,26 @@ def compare_margin_fractions(first: Margin, second: Margin) -> int:
 
 
 def may_become(before: Margin, after: Margin) -> bool:
-    """Tell whether a step is allowed (R19): initial margin is met afterwards, or nothing got worse."""
+    """Tell whether a step is allowed (R19): initial margin is met afterwards, or nothing got worse.
+
+    Nothing got worse: neither margin is higher, and net equity is no lower; or maintenance margin is lower,
+    net equity not negative and net_equity / maintenance_margin no lower, so that who is short of initial
+    margin can close a position although that costs a fee.
+    """
     if after.net_equity_usd6 >= after.initial_margin_usd6:
         return True
+    if (
+        after.initial_margin_usd6 > before.initial_margin_usd6
+        or after.maintenance_margin_usd6 > before.maintenance_margin_usd6
+    ):
+        return False
+    if after.net_equity_usd6 >= before.net_equity_usd6:
+        return True
     return (
-        after.net_equity_usd6 >= before.net_equity_usd6
-        and after.maintenance_margin_usd6 <= before.maintenance_margin_usd6
+        after.net_equity_usd6 >= 0
+        and after.maintenance_margin_usd6 < before.maintenance_margin_usd6
+        and after.net_equity_usd6 * before.maintenance_margin_usd6
+        >= before.net_equity_usd6 * after.maintenance_margin_usd6
     )
 
 
@@ -153,16 +186,25 @@ def maintenance_ratio_ppm(market: MarketParams, exposure_usd6: int) -> int:
     return max(market.base_mmf_ppm, margin_ratio_up_ppm(market.mmf_factor_e12, exposure_usd6))
 
 
-def _position_risk(state: State, market: str, base_units: int, quote_usd6: int) -> tuple[int, int, int, int]:
-    """Give (unrealized pnl, exposure, initial margin, maintenance margin) of one position."""
-    if base_units == 0:
+def _position_risk(
+    state: State, market: str, base_units: int, quote_usd6: int, buy_units: int, sell_units: int
+) -> tuple[int, int, int, int]:
+    """Give (unrealized pnl, exposure, initial margin, maintenance margin) of one position and its orders.
+
+    Initial margin is for the larger of |base + buys| and |base - sells| (R18), the rest for |base|.
+    """
+    worst_units = max(abs(base_units + buy_units), abs(base_units - sell_units))
+    if base_units == 0 and worst_units == 0:
         return quote_usd6, 0, 0, 0
     params = state.markets[market]
     price_e8, decimals = state.mark_prices[market].price_e8, state.assets[params.asset].decimals
     exposure_usd6 = notional_up_usd6(abs(base_units), price_e8, decimals)
+    worst_usd6 = exposure_usd6
+    if worst_units != abs(base_units):
+        worst_usd6 = notional_up_usd6(worst_units, price_e8, decimals)
     return (
         notional_down_usd6(base_units, price_e8, decimals) + quote_usd6,
         exposure_usd6,
-        ppm_of_up(exposure_usd6, initial_ratio_ppm(params, exposure_usd6)),
+        ppm_of_up(worst_usd6, initial_ratio_ppm(params, worst_usd6)),
         ppm_of_up(exposure_usd6, maintenance_ratio_ppm(params, exposure_usd6)),
     )
