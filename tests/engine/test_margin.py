@@ -115,9 +115,10 @@ def test_r19_below_initial_margin_only_steps_that_make_nothing_worse(exchange: E
 
     more = trade("1/0", "2/0", mark_e8)
     assert isinstance(more, Rejected) and more.reason is RejectReason.INSUFFICIENT_INITIAL_MARGIN
-    less_at_a_loss = trade("2/0", "1/0", mark_e8 - 1_000_000)
+    # A tenth less needs 2.0169 less maintenance margin; equity may fall by as large a part, 25/10 = 2.50.
+    less_at_a_loss = trade("2/0", "1/0", mark_e8 - 251_000_000)
     assert isinstance(less_at_a_loss, Rejected)
-    assert isinstance(trade("2/0", "1/0", mark_e8), Accepted)
+    assert isinstance(trade("2/0", "1/0", mark_e8 - 249_000_000), Accepted)
     assert exchange.base("1/0") == 9 * SOL
 
 
@@ -130,6 +131,11 @@ def test_r19_no_worse_is_about_both_numbers() -> None:
     assert may_become(short, replace(short, net_equity_usd6=10, maintenance_margin_usd6=5))
     assert not may_become(short, replace(short, net_equity_usd6=4))
     assert not may_become(short, replace(short, maintenance_margin_usd6=5))
+    # Less equity only for less maintenance margin, and for no worse a ratio: 5/4 = 3.75/3.
+    assert may_become(short, replace(short, net_equity_usd6=4, maintenance_margin_usd6=3))
+    assert not may_become(short, replace(short, net_equity_usd6=3, maintenance_margin_usd6=3))
+    assert not may_become(short, replace(short, net_equity_usd6=-1, maintenance_margin_usd6=0))
+    assert not may_become(short, replace(short, net_equity_usd6=6, initial_margin_usd6=11))
 
 
 def test_r20_boundaries_of_maintenance() -> None:
