@@ -289,6 +289,36 @@ class AttestReserves:
     slot: int
 
 
+@dataclass(frozen=True, slots=True)
+class RegisterBackstop:
+    """Make a subaccount a backstop provider, with no capacity yet (R23)."""
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
+
+
+@dataclass(frozen=True, slots=True)
+class SetBackstopCapacity:
+    """Say how much notional a provider takes in a market per minute and per hour; 0 is none (R23)."""
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
+    market: str
+    per_minute_usd6: int
+    per_hour_usd6: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveBackstop:
+    """Stop being a backstop provider; what was taken stays (R23)."""
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
+
+
 Command: TypeAlias = (
     OpenSubaccount
     | SetOnDebt
@@ -313,6 +343,9 @@ Command: TypeAlias = (
     | ConfirmWithdrawal
     | ReturnWithdrawal
     | AttestReserves
+    | RegisterBackstop
+    | SetBackstopCapacity
+    | LeaveBackstop
 )
 
 COMMAND_TYPES: tuple[type[Command], ...] = (
@@ -339,4 +372,7 @@ COMMAND_TYPES: tuple[type[Command], ...] = (
     ConfirmWithdrawal,
     ReturnWithdrawal,
     AttestReserves,
+    RegisterBackstop,
+    SetBackstopCapacity,
+    LeaveBackstop,
 )

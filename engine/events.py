@@ -198,6 +198,130 @@ class PositionClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class LiquidationStarted:
+    """A subaccount failed and is in liquidation, in stage "book" (R20)."""
+
+    subaccount: SubaccountId
+    net_equity_usd6: int
+    account_value_usd6: int
+    maintenance_margin_usd6: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiquidationStageChanged:
+    """A liquidation went on to stage "backstop" or "adl" (R20).
+
+    `why` is "below_acmf", "no_progress" or "backstop_exhausted".
+    """
+
+    subaccount: SubaccountId
+    stage: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiquidationEnded:
+    """A liquidation is over (R20); `outcome` is "recovered", "closed" or "bankrupt"."""
+
+    subaccount: SubaccountId
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackstopFilled:
+    """A backstop provider took a position, or a part of it (R23).
+
+    subaccount: base += base_units (signed), quote += quote_usd6, in which released_usd6 is deducted. provider: base
+    -= base_units, quote += provider_quote_usd6, in which provider_usd6 is contained. rounding: quote +=
+    rounding_usd6. insurance_fund: unsettled += fund_usd6. released = provider_usd6 + fund_usd6.
+    """
+
+    subaccount: SubaccountId
+    provider: SubaccountId
+    market: str
+    base_units: int
+    mark_price_e8: int
+    price_e8: int
+    quote_usd6: int
+    provider_quote_usd6: int
+    rounding_usd6: int
+    released_usd6: int
+    provider_usd6: int
+    fund_usd6: int
+    base_left_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class PositionsNetted:
+    """Two positions in liquidation were closed against each other at mark (R24).
+
+    subaccount: base += base_units (signed), quote += quote_usd6. counterparty: base -= base_units, quote +=
+    counterparty_quote_usd6. rounding: quote += rounding_usd6.
+    """
+
+    subaccount: SubaccountId
+    counterparty: SubaccountId
+    market: str
+    base_units: int
+    mark_price_e8: int
+    quote_usd6: int
+    counterparty_quote_usd6: int
+    rounding_usd6: int
+    base_left_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class AutoDeleveraged:
+    """A position in liquidation was closed against an opposite holder at its zero price (R24): his receipt.
+
+    subaccount: base += base_units (signed), quote += quote_usd6. counterparty: base -= base_units, quote +=
+    counterparty_quote_usd6. rounding: quote += rounding_usd6. Both quotes contain what was moved:
+    forgone_usd6 is what the counterparty gave up against a close at mark (negative: was given),
+    deficit_usd6 what the zero price wanted beyond his unrealized profit. `group` is "reduces_delta" or
+    "hedge"; rank 1 was reduced first on this side of the market in this command.
+    """
+
+    subaccount: SubaccountId
+    counterparty: SubaccountId
+    market: str
+    base_units: int
+    mark_price_e8: int
+    price_e8: int
+    quote_usd6: int
+    counterparty_quote_usd6: int
+    rounding_usd6: int
+    forgone_usd6: int
+    deficit_usd6: int
+    group: str
+    rank: int
+    base_left_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackstopRegistered:
+    """A subaccount is a backstop provider, with no capacity yet (R23)."""
+
+    subaccount: SubaccountId
+
+
+@dataclass(frozen=True, slots=True)
+class BackstopCapacitySet:
+    """A provider takes so much notional per minute and per hour in a market (R23)."""
+
+    subaccount: SubaccountId
+    market: str
+    per_minute_usd6: int
+    per_hour_usd6: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackstopLeft:
+    """A subaccount is no longer a backstop provider (R23)."""
+
+    subaccount: SubaccountId
+
+
+@dataclass(frozen=True, slots=True)
 class LossCollected:
     """A realized loss was paid from USDC cash (R26). subaccount: cash -= units, unsettled += units; pool:
     cash += units.
@@ -551,6 +675,15 @@ Event: TypeAlias = (
     | FundingPaid
     | PnlSettled
     | PositionClosed
+    | LiquidationStarted
+    | LiquidationStageChanged
+    | LiquidationEnded
+    | BackstopFilled
+    | PositionsNetted
+    | AutoDeleveraged
+    | BackstopRegistered
+    | BackstopCapacitySet
+    | BackstopLeft
     | LossCollected
     | CollateralConverted
     | SubaccountBankrupt
@@ -591,6 +724,15 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     FundingPaid,
     PnlSettled,
     PositionClosed,
+    LiquidationStarted,
+    LiquidationStageChanged,
+    LiquidationEnded,
+    BackstopFilled,
+    PositionsNetted,
+    AutoDeleveraged,
+    BackstopRegistered,
+    BackstopCapacitySet,
+    BackstopLeft,
     LossCollected,
     CollateralConverted,
     SubaccountBankrupt,

@@ -60,6 +60,23 @@ def units_for_usd6_up(amount_usd6: int, price_e8: int, decimals: int) -> int:
     return -(-amount_usd6 * notional_divisor(decimals) // price_e8)
 
 
+def units_for_usd6_down(amount_usd6: int, price_e8: int, decimals: int) -> int:
+    """Give the most units worth at most an amount: floor(usd6 x 10^(decimals + 2) / price_e8); price > 0."""
+    return amount_usd6 * notional_divisor(decimals) // price_e8
+
+
+def price_distance_down_e8(amount_usd6: int, units: int, decimals: int) -> int:
+    """Give how far a price must move for units to gain or lose an amount: floor(usd6 x 10^(decimals + 2) /
+    units), R23; units > 0.
+    """
+    return amount_usd6 * notional_divisor(decimals) // units
+
+
+def multiple_down(number: int, of: int) -> int:
+    """Round down to a whole multiple: lots (R12); of > 0."""
+    return number - number % of
+
+
 def ppm_of_down(amount: int, ratio_ppm: int) -> int:
     """Take a ratio of an amount: floor(amount x ppm / 10^6)."""
     return amount * ratio_ppm // PPM
@@ -73,6 +90,18 @@ def ppm_of_up(amount: int, ratio_ppm: int) -> int:
 def scale_down(amount: int, numerator: int, denominator: int) -> int:
     """Scale an amount: floor(amount x numerator / denominator); denominator > 0."""
     return amount * numerator // denominator
+
+
+def scale_up(amount: int, numerator: int, denominator: int) -> int:
+    """Scale an amount: ceil(amount x numerator / denominator); denominator > 0."""
+    return -(-amount * numerator // denominator)
+
+
+def increased_price_up_e8(price_e8: int, haircut_ppm: int) -> int:
+    """Add a haircut to a price: ceil(price x (10^6 + haircut) / 10^6), for what somebody else must buy
+    (R21).
+    """
+    return -(-price_e8 * (PPM + haircut_ppm) // PPM)
 
 
 def discounted_price_down_e8(price_e8: int, haircut_ppm: int) -> int:

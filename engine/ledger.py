@@ -14,7 +14,9 @@ from engine import events as ev
 from engine.book import Order
 from engine.fixed import entry_cost_after
 from engine.state import (
+    BackstopCapacity,
     HeldDeposit,
+    Liquidation,
     Position,
     Price,
     State,
@@ -25,6 +27,7 @@ from engine.state import (
 from engine.units import (
     FEES,
     INSURANCE_FUND,
+    LENDING_POOL,
     NETWORK_FEE_ASSET,
     ROUNDING,
     SETTLEMENT_ASSET,
@@ -57,12 +60,16 @@ def _equity_changes(state: State, subaccount: SubaccountId, usd6: int) -> None:
 def _cash(state: State, subaccount: SubaccountId, asset: str, units: int) -> None:
     if units == 0:
         return
-    cash = state.subaccounts[subaccount].cash
+    one = state.subaccounts[subaccount]
+    cash = one.cash
     after = cash.get(asset, 0) + units
     if after > 0:
         cash[asset] = after
+        if one.auto_lend:
+            state.idle[asset][subaccount] = None
     elif after == 0:
         del cash[asset]
+        state.idle[asset].pop(subaccount, None)
     else:
         raise LedgerError(f"cash of {subaccount} in {asset} would be {after}")
     if asset == SETTLEMENT_ASSET:
@@ -70,6 +77,40 @@ def _cash(state: State, subaccount: SubaccountId, asset: str, units: int) -> Non
     else:
         state.reshaped[subaccount] = None
     state.totals.cash_units[asset] += units
+
+
+def _lent(state: State, subaccount: SubaccountId, asset: str, shares: int) -> None:
+    pool = state.pools[asset]
+    pool.lent_shares += shares
+    pool.roundings += 1
+    _shares(state.subaccounts[subaccount].lent, subaccount, asset, shares)
+    state.reshaped[subaccount] = None
+
+
+def _borrowed(state: State, subaccount: SubaccountId, asset: str, shares: int) -> None:
+    pool = state.pools[asset]
+    if not pool.borrowed_shares:
+        # Nothing was owed until now, so nothing has accrued.
+        pool.accrued_ns = state.last_time_ns
+    pool.borrowed_shares += shares
+    pool.roundings += 1
+    borrowed = state.subaccounts[subaccount].borrowed
+    _shares(borrowed, subaccount, asset, shares)
+    state.reshaped[subaccount] = None
+    if borrowed:
+        state.borrowers[subaccount] = None
+    else:
+        state.borrowers.pop(subaccount, None)
+
+
+def _shares(held: dict[str, int], subaccount: SubaccountId, asset: str, shares: int) -> None:
+    after = held.get(asset, 0) + shares
+    if after > 0:
+        held[asset] = after
+    elif after == 0:
+        held.pop(asset, None)
+    else:
+        raise LedgerError(f"shares of {subaccount} in {asset} would be {after}")
 
 
 def _unsettled(state: State, subaccount: SubaccountId, usd6: int) -> None:
@@ -245,6 +286,49 @@ def _position_closed(state: State, event: ev.PositionClosed) -> None:
     _rounding(state, event.market, event.rounding_usd6)
 
 
+def _backstop_filled(state: State, event: ev.BackstopFilled) -> None:
+    _position(state, event.subaccount, event.market, event.base_units, event.quote_usd6)
+    _position(state, event.provider, event.market, -event.base_units, event.provider_quote_usd6)
+    _rounding(state, event.market, event.rounding_usd6)
+    _unsettled(state, INSURANCE_FUND, event.fund_usd6)
+
+
+def _closed_against(state: State, event: ev.PositionsNetted | ev.AutoDeleveraged) -> None:
+    _position(state, event.subaccount, event.market, event.base_units, event.quote_usd6)
+    _position(state, event.counterparty, event.market, -event.base_units, event.counterparty_quote_usd6)
+    _rounding(state, event.market, event.rounding_usd6)
+
+
+def _liquidation_started(state: State, event: ev.LiquidationStarted) -> None:
+    now_ns = state.last_time_ns
+    state.liquidations[event.subaccount] = Liquidation("book", now_ns, now_ns)
+
+
+def _liquidation_stage_changed(state: State, event: ev.LiquidationStageChanged) -> None:
+    state.liquidations[event.subaccount].stage = event.stage
+
+
+def _liquidation_ended(state: State, event: ev.LiquidationEnded) -> None:
+    del state.liquidations[event.subaccount]
+
+
+def _backstop_registered(state: State, event: ev.BackstopRegistered) -> None:
+    state.backstops[event.subaccount] = {}
+
+
+def _backstop_capacity_set(state: State, event: ev.BackstopCapacitySet) -> None:
+    capacities = state.backstops[event.subaccount]
+    known = capacities.get(event.market)
+    if known is None:
+        capacities[event.market] = BackstopCapacity(event.per_minute_usd6, event.per_hour_usd6)
+    else:
+        known.per_minute_usd6, known.per_hour_usd6 = event.per_minute_usd6, event.per_hour_usd6
+
+
+def _backstop_left(state: State, event: ev.BackstopLeft) -> None:
+    del state.backstops[event.subaccount]
+
+
 def _loss_collected(state: State, event: ev.LossCollected) -> None:
     _cash(state, event.subaccount, SETTLEMENT_ASSET, -event.units)
     _cash(state, SETTLEMENT_POOL, SETTLEMENT_ASSET, event.units)
@@ -253,6 +337,10 @@ def _loss_collected(state: State, event: ev.LossCollected) -> None:
 
 def _fund_buys(state: State, asset: str, units: int, paid_usd6: int, owed_usd6: int) -> None:
     _cash(state, INSURANCE_FUND, asset, units)
+    _fund_pays(state, paid_usd6, owed_usd6)
+
+
+def _fund_pays(state: State, paid_usd6: int, owed_usd6: int) -> None:
     _cash(state, INSURANCE_FUND, SETTLEMENT_ASSET, -paid_usd6)
     _cash(state, SETTLEMENT_POOL, SETTLEMENT_ASSET, paid_usd6)
     _unsettled(state, INSURANCE_FUND, -owed_usd6)
@@ -342,6 +430,65 @@ def _transfer_made(state: State, event: ev.TransferMade) -> None:
     _cash(state, event.target, event.asset, event.units)
 
 
+def _lending_set(state: State, event: ev.LendingSet) -> None:
+    one = state.subaccounts[event.subaccount]
+    one.auto_lend, one.auto_borrow, one.auto_repay = event.auto_lend, event.auto_borrow, event.auto_repay
+    for asset in one.cash:
+        if one.auto_lend:
+            state.idle[asset][one.id] = None
+        else:
+            state.idle[asset].pop(one.id, None)
+
+
+def _interest_accrued(state: State, event: ev.InterestAccrued) -> None:
+    pool = state.pools[event.asset]
+    if event.borrow_index_e18 < pool.borrow_index_e18 or event.lend_index_e18 < pool.lend_index_e18:
+        raise LedgerError(f"an index of {event.asset} would fall (I6)")
+    pool.borrow_index_e18, pool.lend_index_e18 = event.borrow_index_e18, event.lend_index_e18
+    pool.accrued_ns = state.last_time_ns
+    _lent(state, FEES, event.asset, event.fee_shares)
+
+
+def _lent_cash(state: State, event: ev.Lent) -> None:
+    _cash(state, event.subaccount, event.asset, -event.units)
+    _cash(state, LENDING_POOL, event.asset, event.units)
+    _lent(state, event.subaccount, event.asset, event.shares)
+
+
+def _redeemed(state: State, event: ev.Redeemed) -> None:
+    _lent(state, event.subaccount, event.asset, -event.shares)
+    _cash(state, LENDING_POOL, event.asset, -event.units)
+    _cash(state, event.subaccount, event.asset, event.units)
+
+
+def _borrowed_cash(state: State, event: ev.Borrowed) -> None:
+    _cash(state, LENDING_POOL, event.asset, -event.units)
+    _cash(state, event.subaccount, event.asset, event.units)
+    _borrowed(state, event.subaccount, event.asset, event.shares)
+
+
+def _repaid(state: State, event: ev.Repaid) -> None:
+    _cash(state, event.subaccount, event.asset, -event.cash_units)
+    _cash(state, LENDING_POOL, event.asset, event.cash_units)
+    _lent(state, event.subaccount, event.asset, -event.lent_shares)
+    _borrowed(state, event.subaccount, event.asset, -event.shares)
+
+
+def _borrow_taken_over(state: State, event: ev.BorrowTakenOver) -> None:
+    # The fund first, so that the pool is never without a borrower in between.
+    _borrowed(state, INSURANCE_FUND, event.asset, event.shares)
+    _borrowed(state, event.subaccount, event.asset, -event.shares)
+    _unsettled(state, event.subaccount, -event.usd6)
+    _unsettled(state, INSURANCE_FUND, event.usd6)
+
+
+def _lent_converted(state: State, event: ev.LentConverted) -> None:
+    _lent(state, event.subaccount, event.asset, -event.shares)
+    _lent(state, INSURANCE_FUND, event.asset, event.shares)
+    _unsettled(state, event.subaccount, event.usd6)
+    _fund_pays(state, event.fund_paid_usd6, event.fund_owed_usd6)
+
+
 def _take_aside(state: State, event: ev.WithdrawalQueued | ev.WithdrawalReserved) -> Withdrawal:
     _cash(state, event.subaccount, event.asset, -event.units)
     _set_aside(state.totals.pending_units, event.asset, event.units)
@@ -420,6 +567,15 @@ _POSTINGS: dict[type[ev.Event], Callable[[State, Any], None]] = {
     ev.FundingPaid: _funding_paid,
     ev.PnlSettled: _pnl_settled,
     ev.PositionClosed: _position_closed,
+    ev.LiquidationStarted: _liquidation_started,
+    ev.LiquidationStageChanged: _liquidation_stage_changed,
+    ev.LiquidationEnded: _liquidation_ended,
+    ev.BackstopFilled: _backstop_filled,
+    ev.PositionsNetted: _closed_against,
+    ev.AutoDeleveraged: _closed_against,
+    ev.BackstopRegistered: _backstop_registered,
+    ev.BackstopCapacitySet: _backstop_capacity_set,
+    ev.BackstopLeft: _backstop_left,
     ev.LossCollected: _loss_collected,
     ev.CollateralConverted: _collateral_converted,
     ev.SubaccountBankrupt: _subaccount_bankrupt,
@@ -431,6 +587,14 @@ _POSTINGS: dict[type[ev.Event], Callable[[State, Any], None]] = {
     ev.DepositHeld: _deposit_held,
     ev.DepositReturned: _deposit_returned,
     ev.TransferMade: _transfer_made,
+    ev.LendingSet: _lending_set,
+    ev.InterestAccrued: _interest_accrued,
+    ev.Lent: _lent_cash,
+    ev.Redeemed: _redeemed,
+    ev.Borrowed: _borrowed_cash,
+    ev.Repaid: _repaid,
+    ev.BorrowTakenOver: _borrow_taken_over,
+    ev.LentConverted: _lent_converted,
     ev.WithdrawalQueued: _withdrawal_queued,
     ev.WithdrawalReserved: _withdrawal_reserved,
     ev.WithdrawalPaid: _withdrawal_paid,

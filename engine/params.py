@@ -111,6 +111,11 @@ class Params:
     )  # R26; the sender of ticks keeps it, previews announce it
     write_off_after_ns: int = 7 * _DAY_NS  # R27
     liquidation_end_ppm: int = 1_050_000  # R20: net equity over maintenance margin at which closing stops
+    step_ns: int = NS_PER_SECOND  # R20: between two steps of one liquidation
+    liquidation_step_ppm: int = 100_000  # R22: of the size at entry, per step
+    depth_share_ppm: int = 250_000  # R22: of the visible depth inside the band, per step
+    stage1_patience: int = 5  # R22: steps in a row that filled nothing
+    acmf_gap_ppm: int = 60_000  # R23
     stale_after_ns: int = 60 * NS_PER_SECOND  # R13, R30
     gate_max_ns: int = 30 * _MINUTE_NS  # R31
     small_withdrawal_ppm: int = 1_000  # R32: of the pool
@@ -226,11 +231,16 @@ def params_faults(params: Params) -> tuple[str, ...]:
         "stale_after_ns",
         "velocity_window_ns",
         "attestation_max_age_ns",
+        "step_ns",
     ):
         faults += _range_fault(name, getattr(params, name), 1, MAX_TIME_NS)
     faults += _range_fault("gate_max_ns", params.gate_max_ns, 0, MAX_TIME_NS)
     faults += _range_fault("velocity_max_ns", params.velocity_max_ns, 0, MAX_TIME_NS)
     faults += _range_fault("liquidation_end_ppm", params.liquidation_end_ppm, PPM, 10 * PPM)
+    faults += _range_fault("liquidation_step_ppm", params.liquidation_step_ppm, 1, PPM)
+    faults += _range_fault("depth_share_ppm", params.depth_share_ppm, 0, PPM)
+    faults += _range_fault("stage1_patience", params.stage1_patience, 0, 1_000_000)
+    faults += _range_fault("acmf_gap_ppm", params.acmf_gap_ppm, 0, PPM)
     faults += _range_fault("small_withdrawal_ppm", params.small_withdrawal_ppm, 0, PPM)
     faults += _range_fault("velocity_floor_ppm", params.velocity_floor_ppm, 0, PPM)
     for name in ("auto_lend_default", "auto_borrow_default", "auto_repay_default"):

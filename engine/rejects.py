@@ -67,11 +67,22 @@ class RejectReason(Enum):
     MARKET_CLOSED = "market_closed", "transient", "The market is closed."
     MARKET_POST_ONLY = "market_post_only", "transient", "The market takes post-only orders only."
     MARKET_REDUCE_ONLY = "market_reduce_only", "transient", "The market takes reduce-only orders only."
+    ALREADY_BACKSTOP_PROVIDER = (
+        "already_backstop_provider",
+        "final",
+        "The subaccount is already a backstop provider.",
+    )
+    NOT_BACKSTOP_PROVIDER = (
+        "not_backstop_provider",
+        "transient",
+        "The subaccount is not a backstop provider.",
+    )
     CONSENT_MISSING = "consent_missing", "final", "A side of the trade has not consented."
 
     # How much and where to.
     AMOUNT_NOT_POSITIVE = "amount_not_positive", "final", "The amount must be above zero."
     AMOUNT_TOO_LARGE = "amount_too_large", "final", "The amount is above what can exist."
+    AMOUNT_NEGATIVE = "amount_negative", "final", "The amount must not be below zero."
     BELOW_MINIMUM = "below_minimum", "final", "The amount is below the minimum of this asset."
     PRICE_OUT_OF_RANGE = "price_out_of_range", "final", "A price must be above zero and at most 10^10 USD."
     NOT_A_WHOLE_LOT = "not_a_whole_lot", "final", "The size is not a multiple of the market's lot."

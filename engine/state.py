@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Protocol
+from typing import Any, Protocol
 
 from engine.book import Book, Order
 from engine.codec import (
@@ -28,6 +28,7 @@ from engine.fixed import notional_up_usd6, ppm_of_up
 from engine.outcome import Outcome
 from engine.params import AssetParams, MarketParams, Params
 from engine.units import (
+    E18,
     ENGINE_VERSION,
     SETTLEMENT_ASSET,
     SYSTEM_ACCOUNTS,
@@ -91,11 +92,33 @@ class Subaccount:
     # orders have locked (R7).
     open_orders: dict[str, OpenOrders] = field(default_factory=dict)
     locked: dict[str, int] = field(default_factory=dict)
+    # Shares of the lending pools (R9), no zero entries; what happens by itself (R10, R11).
+    lent: dict[str, int] = field(default_factory=dict)
+    borrowed: dict[str, int] = field(default_factory=dict)
+    auto_lend: bool = False
+    auto_borrow: bool = False
+    auto_repay: bool = False
 
     @property
     def is_system(self) -> bool:
         """Tell a system account (R8) from a customer's."""
         return self.order[0] == 1
+
+
+@dataclass(slots=True)
+class LendingPool:
+    """The lending pool of one asset (R9): its shares, what one share is worth, when interest last accrued.
+
+    Its cash is in the system account `lending_pool`. `roundings` counts the postings that may have left a
+    residue in the pool (I6, I9).
+    """
+
+    lent_shares: int = 0
+    borrowed_shares: int = 0
+    lend_index_e18: int = E18
+    borrow_index_e18: int = E18
+    accrued_ns: int = 0
+    roundings: int = 0
 
 
 @dataclass(slots=True)
@@ -131,6 +154,48 @@ class Price:
     price_e8: int
     time_ns: int
     stale: bool = False
+
+
+@dataclass(slots=True)
+class Liquidation:
+    """A subaccount in liquidation (R20): its stage, when its next step is due, and its sizes at entry.
+
+    used_stages are those that R25 has counted it in.
+    """
+
+    stage: str
+    since_ns: int
+    next_step_ns: int
+    idle_steps: int = 0
+    entry_units: dict[str, int] = field(default_factory=dict)
+    used_stages: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class BackstopCapacity:
+    """What a provider takes in one market, and what it took in the present minute and hour (R23), in usd6.
+
+    A window that has not begun yet begins at 0.
+    """
+
+    per_minute_usd6: int
+    per_hour_usd6: int
+    minute_since_ns: int = 0
+    minute_used_usd6: int = 0
+    hour_since_ns: int = 0
+    hour_used_usd6: int = 0
+
+
+@dataclass(slots=True)
+class StageTotals:
+    """What one stage of liquidation did (R25): since start, and (start_ns, notional, fills, subaccounts) per
+    bucket.
+    """
+
+    notional_usd6: int = 0
+    fills: int = 0
+    subaccounts: int = 0
+    buckets: list[tuple[int, int, int, int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -194,9 +259,17 @@ class State:
     mark_prices: dict[str, Price] = field(default_factory=dict)
     # Outstanding negative equity (R27): subaccount -> since when, oldest first.
     debts: dict[SubaccountId, int] = field(default_factory=dict)
+    # In liquidation (R20), in order of entry; backstop providers (R23) and their capacities per market.
+    liquidations: dict[SubaccountId, Liquidation] = field(default_factory=dict)
+    backstops: dict[SubaccountId, dict[str, BackstopCapacity]] = field(default_factory=dict)
+    stages: dict[str, StageTotals] = field(default_factory=dict)
+    # The fund's sale (R28): per asset what it held when that last rose, and what it held after the last step.
+    inventory: dict[str, tuple[int, int]] = field(default_factory=dict)
+    next_inventory_step_ns: int = 0
     held: dict[str, HeldDeposit] = field(default_factory=dict)
     withdrawals: dict[str, Withdrawal] = field(default_factory=dict)
     attestation: Attestation | None = None
+    pools: dict[str, LendingPool] = field(default_factory=dict)
     averages: dict[str, Average] = field(default_factory=dict)
     # What crossed the chain's border, per asset (I1). Network fees are lamports.
     deposited_units: dict[str, int] = field(default_factory=dict)
@@ -219,6 +292,9 @@ class State:
     holders: dict[str, dict[SubaccountId, None]] = field(default_factory=dict)
     unsettled_holders: dict[SubaccountId, None] = field(default_factory=dict)
     queued: dict[str, None] = field(default_factory=dict)
+    # Who owes units of a lending pool; per asset, who has cash that is to be lent by itself (R10).
+    borrowers: dict[SubaccountId, None] = field(default_factory=dict)
+    idle: dict[str, dict[SubaccountId, None]] = field(default_factory=dict)
     # For the screen (R33), in no dump: net change of USDC cash, quotes and unsettled since it last looked,
     # and whose base, other cash or borrows changed.
     screen: Screening | None = field(default=None, compare=False, repr=False)
@@ -253,6 +329,8 @@ def new_state(params: Params) -> State:
         deposited_units=dict.fromkeys(assets, 0),
         withdrawn_units=dict.fromkeys(assets, 0),
         holders={market: {} for market in markets},
+        pools={asset: LendingPool() for asset in assets},
+        idle={asset: {} for asset in assets},
         books={market: Book() for market in markets},
     )
     for name in SYSTEM_ACCOUNTS:
@@ -266,6 +344,8 @@ def add_subaccount(state: State, subaccount: SubaccountId, on_debt: str) -> Suba
     if order is None or subaccount in state.subaccounts:
         raise ValueError(f"cannot add subaccount {subaccount!r}")
     made = Subaccount(subaccount, order, on_debt)
+    if not made.is_system:
+        made.auto_lend, made.auto_borrow, made.auto_repay = _auto_defaults(state.params)
     state.subaccounts[subaccount] = made
     return made
 
@@ -284,10 +364,19 @@ def dump_state(state: State) -> bytes:
             "index_prices": _rows(state.index_prices),
             "mark_prices": _rows(state.mark_prices),
             "debts": [[key, since_ns] for key, since_ns in state.debts.items()],
+            "liquidations": [[key, *row(one)] for key, one in state.liquidations.items()],
+            "backstops": [
+                [key, [[market, *row(one)] for market, one in capacities.items()]]
+                for key, capacities in state.backstops.items()
+            ],
+            "stages": {key: row(one) for key, one in state.stages.items()},
+            "inventory": state.inventory,
             "held": [row(one) for one in state.held.values()],
             "withdrawals": [row(one) for one in state.withdrawals.values()],
             "queued": list(state.queued),
             "attestation": _attestation_row(state.attestation),
+            "pools": {key: row(one) for key, one in state.pools.items()},
+            "lending": [_lending_row(one) for one in subaccounts if _has_lending(state.params, one)],
             "averages": {
                 key: [one.level_units, one.since_ns, one.buckets] for key, one in state.averages.items()
             },
@@ -320,6 +409,7 @@ _PLAIN_FIELDS = (
     "last_time_ns",
     "last_tick_ns",
     "last_funding_ns",
+    "next_inventory_step_ns",
     "last_deficit_ns",
     "sequence",
 )
@@ -340,6 +430,7 @@ def _load(text: bytes) -> State:
     state.market_states = dict(plain["market_states"])
     state.premiums = {key: unrow(one, Premium, key) for key, one in plain["premiums"].items()}
     state.debts = dict(plain["debts"])
+    _load_liquidations(state, plain)
     for one in plain["held"]:
         held = unrow(one, HeldDeposit, "held")
         state.held[held.deposit_id] = held
@@ -353,6 +444,7 @@ def _load(text: bytes) -> State:
     if plain["attestation"] is not None:
         slot, time_ns, surplus_units = plain["attestation"]
         state.attestation = Attestation(slot, time_ns, surplus_units)
+    _load_lending(state, plain)
     state.averages = {
         key: Average(level, since, [(start, end, integral) for start, end, integral in buckets])
         for key, (level, since, buckets) in plain["averages"].items()
@@ -362,6 +454,20 @@ def _load(text: bytes) -> State:
     for name in _PLAIN_FIELDS:
         setattr(state, name, plain[name])
     return state
+
+
+def _load_liquidations(state: State, plain: dict[str, Any]) -> None:
+    for name, stage, since_ns, next_step_ns, idle_steps, entry_units, used_stages in plain["liquidations"]:
+        state.liquidations[name] = Liquidation(
+            stage, since_ns, next_step_ns, idle_steps, dict(entry_units), list(used_stages)
+        )
+    for name, capacities in plain["backstops"]:
+        state.backstops[name] = {market: BackstopCapacity(*numbers) for market, *numbers in capacities}
+    for stage, (notional_usd6, fills, subaccounts, buckets) in plain["stages"].items():
+        totals = StageTotals(notional_usd6, fills, subaccounts)
+        totals.buckets = [(start, notional, n, m) for start, notional, n, m in buckets]
+        state.stages[stage] = totals
+    state.inventory = {asset: (entry, seen) for asset, (entry, seen) in plain["inventory"].items()}
 
 
 def _answer_rows(answers: dict[str, tuple[Command, Outcome]]) -> list[object]:
@@ -445,6 +551,38 @@ def lock_units(state: State, params: MarketParams, order: Order, units: int) -> 
         return units
     notional_usd6 = notional_up_usd6(units, order.price_e8, state.assets[params.asset].decimals)
     return notional_usd6 + max(0, ppm_of_up(notional_usd6, params.maker_fee_ppm))
+
+
+def _auto_defaults(params: Params) -> tuple[bool, bool, bool]:
+    return bool(params.auto_lend_default), bool(params.auto_borrow_default), bool(params.auto_repay_default)
+
+
+def _has_lending(params: Params, one: Subaccount) -> bool:
+    """Tell whether a subaccount differs in lending from one just opened; only then it has a row."""
+    if one.lent or one.borrowed:
+        return True
+    auto = (one.auto_lend, one.auto_borrow, one.auto_repay)
+    return not one.is_system and auto != _auto_defaults(params)
+
+
+def _lending_row(one: Subaccount) -> list[object]:
+    auto = [int(one.auto_lend), int(one.auto_borrow), int(one.auto_repay)]
+    return [one.id, auto, sorted(one.lent.items()), sorted(one.borrowed.items())]
+
+
+def _load_lending(state: State, plain: dict[str, Any]) -> None:
+    state.pools = {key: unrow(one, LendingPool, key) for key, one in plain["pools"].items()}
+    for name, auto, lent, borrowed in plain["lending"]:
+        one = state.subaccounts[build(name, str, "lending")]
+        lend, borrow, repay = build(auto, tuple[int, int, int], "lending")
+        one.auto_lend, one.auto_borrow, one.auto_repay = bool(lend), bool(borrow), bool(repay)
+        one.lent = dict(build(lent, tuple[tuple[str, int], ...], "lent"))
+        one.borrowed = dict(build(borrowed, tuple[tuple[str, int], ...], "borrowed"))
+        if one.borrowed:
+            state.borrowers[one.id] = None
+    for customer in state.subaccounts.values():
+        for asset in customer.cash if customer.auto_lend else ():
+            state.idle[asset][customer.id] = None
 
 
 def _attestation_row(one: Attestation | None) -> list[object] | None:
