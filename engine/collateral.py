@@ -1,4 +1,4 @@
-"""What a subaccount's cash is worth (R16), and what it pays when it is converted (R26, R28). Pure.
+"""What cash and lent units are worth (R10, R16), and what they pay when converted (R26, R28). Pure.
 
 Must not know positions or debts.
 """
@@ -13,6 +13,7 @@ from engine.fixed import (
     weight_down_ppm,
 )
 from engine.params import AssetParams
+from engine.pool import balances_units
 from engine.state import State, Subaccount
 from engine.units import SETTLEMENT_ASSET
 
@@ -37,15 +38,16 @@ def collateral_value_usd6(params: AssetParams, value_usd6: int, units: int) -> i
 def collateral_of(
     state: State, one: Subaccount, changed: str = "", changed_units: int = 0, usdc_units: int = 0
 ) -> tuple[int, int]:
-    """Sum a subaccount's cash in usd6: (at full value, weighted), each asset rounded down.
+    """Sum a subaccount's cash and lent units in usd6: (at full value, weighted), each asset rounded down.
 
     As if it held changed_units more of one asset and usdc_units more of USDC.
     """
     full_usd6 = weighted_usd6 = usdc_units
-    if changed_units and changed not in one.cash:
+    balances = balances_units(state, one) if one.lent else one.cash
+    if changed_units and changed not in balances:
         full_usd6 += (value_usd6 := asset_value_usd6(state, changed, changed_units))
         weighted_usd6 += collateral_value_usd6(state.assets[changed], value_usd6, changed_units)
-    for asset, units in one.cash.items():
+    for asset, units in balances.items():
         if asset == SETTLEMENT_ASSET:
             full_usd6 += units
             weighted_usd6 += units

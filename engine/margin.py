@@ -19,16 +19,18 @@ from engine.fixed import (
     ppm_of_up,
 )
 from engine.params import MarketParams
+from engine.pool import owed_units
 from engine.state import State, Subaccount
-from engine.units import PPM, SubaccountId
+from engine.units import PPM, SETTLEMENT_ASSET, SubaccountId
 
 
 @dataclass(frozen=True, slots=True)
 class Margin:
     """Where a subaccount stands, all in usd6. Open orders count in initial_margin_usd6 only (R18).
 
-    net_equity weighs collateral (R17), account_value does not. withdrawal_equity is net equity without
-    positive unrealized profit and without unpaid claims (R28, R30).
+    net_equity weighs collateral (R17), account_value does not; both are after liabilities, which are borrows
+    at index (R11). withdrawal_equity is net equity without positive unrealized profit and without unpaid
+    claims (R28, R30).
     """
 
     net_equity_usd6: int
@@ -38,6 +40,7 @@ class Margin:
     exposure_usd6: int
     initial_margin_usd6: int
     maintenance_margin_usd6: int
+    liabilities_usd6: int
 
 
 def margin_of(state: State, subaccount: SubaccountId) -> Margin:
@@ -59,11 +62,13 @@ def margin_with(
     asset: str = "",
     asset_units: int = 0,
     usdc_units: int = 0,
+    owed_asset: str = "",
+    owed_more_units: int = 0,
 ) -> Margin:
     """Compute a margin as if something had changed.
 
     In a perpetual market: the position by (base_units, quote_usd6), open orders by (buy_units, sell_units).
-    In cash: asset_units of an asset, usdc_units of USDC.
+    In cash: asset_units of an asset, usdc_units of USDC. In borrows: owed_more_units of an asset.
     """
     full_usd6, weighted_usd6 = collateral_of(state, one, asset, asset_units, usdc_units)
     unrealized_usd6 = exposure_usd6 = initial_usd6 = maintenance_usd6 = 0
@@ -86,15 +91,25 @@ def margin_with(
         exposure_usd6 += exposure
         initial_usd6 += initial
         maintenance_usd6 += maintenance
+    liabilities_usd6 = 0
+    if one.borrowed or owed_asset:
+        for owed in dict.fromkeys((*one.borrowed, owed_asset) if owed_asset else one.borrowed):
+            units = owed_units(state, one, owed) + (owed_more_units if owed == owed_asset else 0)
+            liability, initial, maintenance = borrow_risk(state, owed, units)
+            liabilities_usd6 += liability
+            exposure_usd6 += liability
+            initial_usd6 += initial
+            maintenance_usd6 += maintenance
     open_usd6 = unrealized_usd6 + one.unsettled_usd6
     return Margin(
-        net_equity_usd6=weighted_usd6 + open_usd6,
-        account_value_usd6=full_usd6 + open_usd6,
-        withdrawal_equity_usd6=weighted_usd6 + min(0, open_usd6),
+        net_equity_usd6=weighted_usd6 + open_usd6 - liabilities_usd6,
+        account_value_usd6=full_usd6 + open_usd6 - liabilities_usd6,
+        withdrawal_equity_usd6=weighted_usd6 + min(0, open_usd6) - liabilities_usd6,
         unrealized_pnl_usd6=unrealized_usd6,
         exposure_usd6=exposure_usd6,
         initial_margin_usd6=initial_usd6,
         maintenance_margin_usd6=maintenance_usd6,
+        liabilities_usd6=liabilities_usd6,
     )
 
 
@@ -106,6 +121,22 @@ def position_value_usd6(state: State, market: str, base_units: int) -> int:
     return notional_down_usd6(base_units, state.mark_prices[market].price_e8, decimals)
 
 
+def liability_usd6(state: State, asset: str, units: int) -> int:
+    """Value owed units at index, rounded up (R17). What was borrowed once has a price."""
+    if asset == SETTLEMENT_ASSET:
+        return units
+    return notional_up_usd6(units, state.index_prices[asset].price_e8, state.assets[asset].decimals)
+
+
+def borrow_risk(state: State, asset: str, units: int) -> tuple[int, int, int]:
+    """Give (liability, initial margin, maintenance margin) of owed units: a borrow is a short (R11, R18)."""
+    liability = liability_usd6(state, asset, units)
+    lending = state.assets[asset].lending
+    imf_ppm = max(lending.base_imf_ppm, margin_ratio_up_ppm(lending.imf_factor_e12, liability))
+    mmf_ppm = max(lending.base_mmf_ppm, margin_ratio_up_ppm(lending.mmf_factor_e12, liability))
+    return liability, ppm_of_up(liability, imf_ppm), ppm_of_up(liability, mmf_ppm)
+
+
 def outstanding_negative_equity_usd6(state: State, subaccount: SubaccountId) -> int:
     """Give max(0, -account_value) of a subaccount, its positions at mark (R28). Raises KeyError for an
     unknown one.
@@ -114,12 +145,14 @@ def outstanding_negative_equity_usd6(state: State, subaccount: SubaccountId) -> 
 
 
 def outstanding_of(state: State, one: Subaccount) -> int:
-    """Give max(0, -account_value); constant time for a subaccount without positions and without a realized
+    """Give max(0, -account_value); constant time for a subaccount without positions, borrows and realized
     loss.
     """
-    if one.unsettled_usd6 >= 0 and not one.positions:
+    if one.unsettled_usd6 >= 0 and not one.positions and not one.borrowed:
         return 0
     value_usd6 = collateral_of(state, one)[0] + one.unsettled_usd6
+    for asset in one.borrowed:
+        value_usd6 -= liability_usd6(state, asset, owed_units(state, one, asset))
     for market, position in one.positions.items():
         value_usd6 += position_value_usd6(state, market, position.base_units) + position.quote_usd6
     return max(0, -value_usd6)

@@ -134,7 +134,7 @@ class Params:
     mark_window_ns: int = _MINUTE_NS  # R13: time constant of the mark's moving average
 
 
-# A dollar owed does not move against dollars: what its margin covers is the cost of selling collateral for it.
+# A dollar owed does not move against dollars: its margin covers the cost of selling collateral for it.
 _USDC_LENDING = LendingParams(
     borrow_limit_units=20_000_000 * 10**6,
     rate_at_optimal_ppm=100_000,

@@ -20,15 +20,15 @@ def is_stale(state: State, price: Price) -> bool:
 def stale_price_of(state: State, one: Subaccount) -> str:
     """Name a price that a subaccount's margin rests on and that is stale or missing; "" when all are good.
 
-    Without positions nothing rests on any price: no margin is needed and nothing can be lost.
+    Without positions and borrows nothing rests on any price: no margin is needed and nothing can be lost.
     """
-    if not one.positions:
+    if not one.positions and not one.borrowed:
         return ""
     for market in sorted(one.positions):
         mark = state.mark_prices.get(market)
         if mark is None or is_stale(state, mark):
             return market
-    for asset in sorted(one.cash):
+    for asset in sorted({*one.cash, *one.lent, *one.borrowed}):
         index = state.index_prices.get(asset)
         if asset != SETTLEMENT_ASSET and (index is None or is_stale(state, index)):
             return asset
