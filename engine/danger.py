@@ -24,8 +24,9 @@ def endangered(state: State) -> list[Subaccount]:
 
 
 def exact_candidates(state: State) -> list[SubaccountId]:
-    """List everyone who could fail R20 at any price: holders of positions, realized losers. No order."""
+    """List everyone who could fail R20 at any price: position holders, borrowers, realized losers."""
     ids = dict.fromkeys(state.unsettled_holders)
+    ids.update(state.borrowers)
     for market in state.markets:
         ids.update(state.holders[market])
     return list(ids)

@@ -31,10 +31,11 @@ Why h <= health (u = 2^-53, all operations round to nearest, D = 10^(decimals + 
    round up, so E < |x| + e with e = index / D + 1.
 4. *Collateral.* The exact term is floor(floor(units x index / D) x weight / 10^6) > x - 2 with x = units
    x weight x index / (D x 10^6), and never negative. The weight is the exact integer. Lent units are
-   taken as they were when mirrored: the lend index never falls (I6). They grow from n to n' while units x
-   weight grows too but for the rounding of the weight (< 2 ppm); with 4 ppm off the weight of a
-   subaccount that lends, that holds up to n' = 2 n, and when a lend index has doubled everybody is
-   mirrored anew.
+   taken as they were when mirrored, n: the lend index never falls (I6, the ledger refuses it), so they can
+   only grow, to n', and n x exact real weight grows with them. The weight's roundings take less than 3 ppm
+   (two from its root, one from its floor). Of a subaccount that lends the weight is taken 16 ppm lower:
+   enough while 3 n' <= 16 n, and when a lend index has doubled (n' <= 2 n + 2 <= 4 n) everybody is mirrored
+   anew.
 5. *Floats.* A coefficient (base, shares, units x weight) has one rounding, a price factor at most 5,
    their product one: v = x (1 + 8u) at worst. Coefficients are stored with _DOWN = 2^-46 = 128u of their
    magnitude subtracted, so v <= x - 118u |x|, |v| >= |x| (1 - 138u). (|v| + e) r(|v|) has at most 12 more
@@ -62,10 +63,12 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.collateral import SETTLEMENT_PRICE_E8
 from engine.fixed import weight_down_ppm
 from engine.params import Params
+from engine.pool import balance_units
 from engine.state import State, Subaccount
-from engine.units import PPM, SETTLEMENT_ASSET, SubaccountId
+from engine.units import E18, PPM, SETTLEMENT_ASSET, SubaccountId
 
 Floats: TypeAlias = NDArray[np.float64]
 Places: TypeAlias = NDArray[np.int64]
@@ -79,9 +82,8 @@ _PART_CAP: Final = 2.0**51
 _HEALTH_CAP: Final = 2.0**52
 _DOWN: Final = 2.0**-46
 _UP: Final = 1.0 + 2.0**-44
-_LENT_SLACK_PPM: Final = 4
+_LENT_SLACK_PPM: Final = 16
 
-_E18: Final = 10**18
 # Entries valued at a time: the scratch space stays in the processor's cache.
 _CHUNK: Final = 16_384
 _REVIEW_EVERY: Final = 1_024
@@ -90,7 +92,8 @@ _REVIEW_EVERY: Final = 1_024
 class Column:
     """The terms of one market, borrowed asset or collateral, holder by holder, each as its lower bound.
 
-    places are sorted and occur once. A coefficient is base, -shares, or units x weight_ppm, already lowered.
+    places are sorted and occur once. A coefficient is base, -borrowed shares, or units x weight_ppm, lowered
+    as in 5.
     """
 
     __slots__ = (
@@ -103,7 +106,7 @@ class Column:
         self.places: Places = np.empty(0, dtype=np.int64)
         self.coefficients: Floats = np.empty(0)
         self.parts: Floats = np.empty(0)
-        self.factor: Factor = (0, _E18)
+        self.factor: Factor = (0, E18)
         self._is_borrow, self._is_collateral = kind == "borrow", kind == "collateral"
         self._divisor = float(10 ** (decimals + 2)) * (PPM if self._is_collateral else 1)
         self._base = base_mmf_ppm / PPM * _UP
@@ -116,7 +119,7 @@ class Column:
         price_e8, index_e18 = factor
         self.factor = factor
         unit_usd6 = price_e8 / self._divisor
-        self._price = unit_usd6 * (index_e18 / _E18)
+        self._price = unit_usd6 * (index_e18 / E18)
         self._e = (unit_usd6 + 1.0 if self._is_borrow else 1.0) * _UP
         self._k = (self._g * (float(np.sqrt(self._e)) + 1.0) + 1e-6) * _UP
 
@@ -164,11 +167,14 @@ class Screen:
         """Mirror nobody yet."""
         decimals = {one.symbol: one.decimals for one in params.assets}
         self._columns: dict[ColumnName, Column] = {}
-        for market in params.markets:
+        for market in [one for one in params.markets if not one.is_spot]:
             self._columns["position", market.symbol] = Column(
                 "position", decimals[market.asset], market.base_mmf_ppm, market.mmf_factor_e12
             )
         for asset in params.assets:
+            self._columns["borrow", asset.symbol] = Column(
+                "borrow", asset.decimals, asset.lending.base_mmf_ppm, asset.lending.mmf_factor_e12
+            )
             if asset.symbol != SETTLEMENT_ASSET:
                 self._columns["collateral", asset.symbol] = Column("collateral", asset.decimals)
         self._names: Sequence[SubaccountId] = []
@@ -176,6 +182,7 @@ class Screen:
         self._health: Floats = np.zeros(0)
         self._scratch: Floats = np.empty((4, _CHUNK))
         self._asked = 0
+        self._lend_indices = {one.symbol: E18 for one in params.assets}
 
     @classmethod
     def of_columns(
@@ -203,8 +210,7 @@ class Screen:
     def candidates(self, state: State) -> list[SubaccountId]:
         """Name everyone who might fail R20 now: whoever does, and few others (R33). No order."""
         self._asked += 1
-        if self._asked % _REVIEW_EVERY == 0:
-            self._review(state)
+        self._review(state)
         self.reprice(_factors(state))
         self._absorb(state)
         return self.named()
@@ -315,10 +321,15 @@ class Screen:
         column.replace(changed, places, lowered, parts)
 
     def _review(self, state: State) -> None:
-        """Have everybody mirrored anew who was too large for the columns once: it may be over."""
+        """Now and then have mirrored anew who was once too large; everybody when a lend index has doubled."""
         names = self._names
-        vast = np.flatnonzero(np.isneginf(self._health[: len(names)]))
-        state.reshaped.update(dict.fromkeys([names[place] for place in vast.tolist()]))
+        if self._asked % _REVIEW_EVERY == 0:
+            vast = np.flatnonzero(np.isneginf(self._health[: len(names)]))
+            state.reshaped.update(dict.fromkeys([names[place] for place in vast.tolist()]))
+        for asset, pool in state.pools.items():
+            if pool.lend_index_e18 > 2 * self._lend_indices[asset]:
+                self._lend_indices[asset] = pool.lend_index_e18
+                state.reshaped.update(dict.fromkeys(state.subaccounts))
 
     def _place_of(self) -> dict[SubaccountId, int]:
         if self._places is None:
@@ -349,36 +360,44 @@ def _lowered(coefficients: Floats) -> Floats:
 
 
 def _factors(state: State) -> dict[ColumnName, Factor]:
-    """Gather what the columns are valued at: marks, and indices of assets."""
-    marks, indices = state.mark_prices, state.index_prices
+    """Gather what the columns are valued at: marks, indices of assets, borrow indices."""
     factors: dict[ColumnName, Factor] = {
-        ("position", market): (price.price_e8, _E18) for market, price in marks.items()
+        ("position", market): (price.price_e8, E18) for market, price in state.mark_prices.items()
     }
-    for asset, price in indices.items():
-        factors["collateral", asset] = (price.price_e8, _E18)
+    for asset, price in state.index_prices.items():
+        factors["collateral", asset] = (price.price_e8, E18)
+        factors["borrow", asset] = (price.price_e8, state.pools[asset].borrow_index_e18)
+    factors["borrow", SETTLEMENT_ASSET] = (
+        SETTLEMENT_PRICE_E8,
+        state.pools[SETTLEMENT_ASSET].borrow_index_e18,
+    )
     return factors
 
 
 def _shape(
     state: State, one: Subaccount, place: int, entries: dict[ColumnName, tuple[list[int], list[float]]]
 ) -> float:
-    """Add a subaccount's terms to the entries and give its fixed part: USDC + quotes + unsettled."""
-    fixed_usd6 = one.unsettled_usd6
+    """Add a subaccount's terms to the entries; give its fixed part: USDC held and lent, quotes, unsettled."""
+
+    def enter(name: ColumnName, coefficient: int) -> None:
+        places, coefficients = entries[name]
+        places.append(place)
+        coefficients.append(float(coefficient))
+
+    fixed_usd6 = one.unsettled_usd6 + balance_units(state, one, SETTLEMENT_ASSET)
     for market, position in one.positions.items():
         fixed_usd6 += position.quote_usd6
         if position.base_units:
-            places, coefficients = entries["position", market]
-            places.append(place)
-            coefficients.append(float(position.base_units))
-    for asset, units in one.cash.items():
+            enter(("position", market), position.base_units)
+    for asset, shares in one.borrowed.items():
+        enter(("borrow", asset), -shares)
+    for asset in dict.fromkeys((*one.cash, *one.lent)) if one.lent else one.cash:
         if asset == SETTLEMENT_ASSET:
-            fixed_usd6 += units
             continue
-        params = state.assets[asset]
+        params, units = state.assets[asset], balance_units(state, one, asset)
         weight = weight_down_ppm(params.base_weight_ppm, params.weight_penalty_ppm, units, params.decimals)
-        places, coefficients = entries["collateral", asset]
-        places.append(place)
-        coefficients.append(float(units * weight))
+        slack = _LENT_SLACK_PPM if asset in one.lent else 0
+        enter(("collateral", asset), units * max(0, weight - slack))
     if fixed_usd6 < -_PART_CAP:
         return -np.inf
     return float(min(fixed_usd6, 2**51))
