@@ -99,7 +99,7 @@ class Control:
 
         # Watched first: from the moment anybody can know the address, nothing sent to it is missed.
         self.watchlist.add(address)
-        self.addresses.add(request.subaccount, address)
+        self.addresses.expect(request.subaccount, address)
         answer = await self.runner.submit(
             lambda now: OpenSubaccount(
                 f"open:{request.subaccount}", now, request.subaccount, request.on_debt
@@ -107,6 +107,7 @@ class Control:
             add,
         )
         self._done(answer)
+        self.addresses.add(request.subaccount, address)
         return self._address(request.subaccount, address)
 
     def address(self, subaccount: str) -> bodies.AddressBody:

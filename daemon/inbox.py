@@ -41,9 +41,13 @@ class AddressBook:
         self._subaccounts: dict[str, str] = {}
         self._addresses: dict[str, str] = {}
 
-    def add(self, subaccount: str, address: str) -> None:
-        """Remember an address for ever."""
+    def expect(self, subaccount: str, address: str) -> None:
+        """Know whose an address is before it is issued, so that nothing sent to it can surprise."""
         self._subaccounts[address] = subaccount
+
+    def add(self, subaccount: str, address: str) -> None:
+        """Remember an address that was issued, for ever."""
+        self.expect(subaccount, address)
         self._addresses[subaccount] = address
 
     def subaccount(self, address: str) -> str:
