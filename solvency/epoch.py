@@ -65,8 +65,9 @@ class Epoch:
 
     def seal(self, signature: bytes) -> bytes:
         """Return the bundle; raise Rejected if the signature or a total is wrong, before anybody sees it."""
-        verifier.check_head(self.header_bytes, signature)
-        return encode.bundle(self.header_bytes, signature, self.body)
+        bundle = encode.bundle(self.header_bytes, signature, self.body)
+        verifier.check_sums(bundle)
+        return bundle
 
     def record(self, customer_id: str) -> bytes:
         """Return a customer's record: 88 kB at 17 levels an asset, made in the time of as many range proofs.

@@ -239,6 +239,23 @@ def test_the_prover_refuses_a_reserve_that_did_not_sign() -> None:
         prover.prove(draft, forge.MASTER, answers[:2])
 
 
+def test_nothing_leaves_under_another_signature_or_with_a_wrong_sum() -> None:
+    epoch, _ = forge.honest()
+    with pytest.raises(verifier.Rejected, match="operator_signature_invalid"):
+        epoch.seal(bytes(64))
+    broken = prover.Epoch.load(epoch.dump())
+    broken.body = broken.body[:-1]
+    with pytest.raises(verifier.Rejected, match="body_hash_differs"):
+        forge.seal(broken)
+
+
+def test_a_full_check_reports_its_progress() -> None:
+    steps: list[tuple[int, int]] = []
+    verifier.check_bundle(forge.honest()[1], threads=2, progress=lambda *step: steps.append(step))
+    assert [done for done, _ in steps] == list(range(1, len(steps) + 1))
+    assert steps[-1] == (len(steps), len(steps))
+
+
 def test_quanta_are_the_value_of_one_unit() -> None:
     """R2's value formula: usd6 = units × price_e8 / 10^(decimals + 2), here in usd6 / 10^17."""
     sol = Asset("SOL", bytes(32), 9, 150 * 10**8, 900_000)
