@@ -22,6 +22,7 @@ from engine.commands import COMMAND_TYPES
 from engine.journal import JournalCorrupt
 from engine.state import state_hash
 
+from .auditor import NOT_PREDICTED
 from .simulation import Simulation, replay_journal, write_journal
 
 CANDIDATES = Path(__file__).parent.parent / "golden" / "candidates"
@@ -108,7 +109,18 @@ def _summary(simulation: Simulation) -> Group:
         commands.add_column(answer, justify="right")
     for name in sorted(one.__name__ for one in COMMAND_TYPES):
         commands.add_row(name, *(str(counts[f"{name}: {answer}"]) for answer in answers))
-    return Group(commands, _counted("event", counts), _counted("refusal", counts))
+    tables = [commands, _counted("event", counts), _counted("refusal", counts)]
+    if NOT_PREDICTED:
+        tables.append(_not_predicted())
+    return Group(*tables)
+
+
+def _not_predicted() -> Table:
+    """Say openly which commands are only followed, event by event."""
+    table = Table("command", "rules", title="not predicted: each event is judged by itself")
+    for kind, rules in NOT_PREDICTED.items():
+        table.add_row(kind.__name__, rules)
+    return table
 
 
 def _counted(kind: str, counts: Counter[str]) -> Table:

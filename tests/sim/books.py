@@ -12,7 +12,15 @@ from functools import singledispatchmethod
 from typing import Any
 
 from engine import events as e
-from engine.units import FEES, INSURANCE_FUND, NETWORK_FEE_ASSET, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL
+from engine.units import (
+    FEES,
+    INSURANCE_FUND,
+    LENDING_POOL,
+    NETWORK_FEE_ASSET,
+    ROUNDING,
+    SETTLEMENT_ASSET,
+    SETTLEMENT_POOL,
+)
 
 Key = tuple[str, str]
 
@@ -44,6 +52,20 @@ class HeldDeposit:
 
 
 @dataclass(slots=True)
+class Resting:
+    """An order on a book, as the events tell it."""
+
+    market: str
+    order_id: int
+    subaccount: str
+    is_buy: bool
+    price_e8: int
+    units: int
+    reduce_only: bool
+    client_order_id: str
+
+
+@dataclass(slots=True)
 class Books:
     """Every balance, by (subaccount, asset or market); zeros may be absent."""
 
@@ -62,6 +84,18 @@ class Books:
     payouts: dict[str, Payout] = field(default_factory=dict)
     held_deposits: dict[str, HeldDeposit] = field(default_factory=dict)
     bankrupt: set[str] = field(default_factory=set)
+    lent: defaultdict[Key, int] = field(default_factory=_counter)  # shares
+    borrowed: defaultdict[Key, int] = field(default_factory=_counter)  # shares
+    lend_index_e18: dict[str, int] = field(default_factory=dict)
+    borrow_index_e18: dict[str, int] = field(default_factory=dict)
+    auto: dict[str, tuple[bool, bool, bool]] = field(default_factory=dict)  # lend, borrow, repay
+    # Every resting order by (market, order id); a dict keeps the order of arrival, which is time priority.
+    resting: dict[tuple[str, int], Resting] = field(default_factory=dict)
+    last_order_id: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    market_states: dict[str, str] = field(default_factory=dict)
+    stale_assets: set[str] = field(default_factory=set)
+    liquidations: dict[str, str] = field(default_factory=dict)  # stage, in order of entry
+    backstops: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
 
     def post_all(self, events: Iterable[e.Event]) -> None:
         """Post events in order."""
@@ -71,9 +105,22 @@ class Books:
     def balances(self) -> dict[str, Mapping[Any, int]]:
         """Give every balance that is not zero, for comparison by ==."""
         kinds: dict[str, Mapping[Any, int]] = {}
-        for name in ("cash", "base", "quote", "unsettled", "pending", "held", "arrived", "left"):
+        plain = (
+            "cash",
+            "base",
+            "quote",
+            "unsettled",
+            "pending",
+            "held",
+            "arrived",
+            "left",
+            "lent",
+            "borrowed",
+        )
+        for name in plain:
             kinds[name] = {key: value for key, value in getattr(self, name).items() if value}
         kinds["network_fees_owed"] = {"": self.network_fees_owed_units}
+        kinds["resting"] = {key: order.units for key, order in self.resting.items()}
         return kinds
 
     @singledispatchmethod
@@ -269,6 +316,210 @@ class Books:
     @post.register
     def _(self, event: e.ReservesAttested) -> None:
         assert {asset for asset, _ in event.holdings} <= {asset for asset, _ in event.surplus_units}, event
+
+    # -- markets (R12-R14)
+
+    @post.register
+    def _(self, event: e.OrderRested) -> None:
+        key = event.market, event.order_id
+        assert key not in self.resting, event
+        self._new_order_id(event.market, event.order_id)
+        self.resting[key] = Resting(
+            event.market,
+            event.order_id,
+            event.subaccount,
+            event.is_buy,
+            event.price_e8,
+            event.units,
+            event.reduce_only,
+            event.client_order_id,
+        )
+
+    @post.register
+    def _(self, event: e.OrderCancelled) -> None:
+        order = self.resting.pop((event.market, event.order_id), None)
+        if order is None:  # it never rested
+            self._new_order_id(event.market, event.order_id)
+            return
+        assert (order.subaccount, order.units) == (event.subaccount, event.units), event
+
+    @post.register
+    def _(self, event: e.Traded) -> None:
+        sign = 1 if event.taker_is_buy else -1
+        sides = ((event.taker, sign, event.taker_fee_usd6), (event.maker, -sign, event.maker_fee_usd6))
+        for name, side, fee_usd6 in sides:
+            self.base[name, event.market] += side * event.units
+            self.quote[name, event.market] -= side * event.notional_usd6 + fee_usd6
+        self.quote[FEES, event.market] += event.maker_fee_usd6 + event.taker_fee_usd6
+        self._maker_filled(event)
+
+    @post.register
+    def _(self, event: e.SpotTraded) -> None:
+        asset = event.market.partition("/")[0]
+        sign = 1 if event.taker_is_buy else -1
+        sides = ((event.taker, sign, event.taker_fee_usd6), (event.maker, -sign, event.maker_fee_usd6))
+        for name, side, fee_usd6 in sides:
+            self.cash[name, asset] += side * event.units
+            self.cash[name, SETTLEMENT_ASSET] -= side * event.notional_usd6 + fee_usd6
+        self.cash[FEES, SETTLEMENT_ASSET] += event.maker_fee_usd6 + event.taker_fee_usd6
+        self._maker_filled(event)
+
+    def _maker_filled(self, event: e.Traded | e.SpotTraded) -> None:
+        """R12: at the resting order's price, on its side, not more than it has."""
+        key = event.market, event.maker_order_id
+        order = self.resting[key]
+        assert (order.subaccount, order.is_buy) == (event.maker, not event.taker_is_buy), event
+        assert order.price_e8 == event.price_e8 and 0 < event.units <= order.units, event
+        order.units -= event.units
+        if order.units == 0:
+            del self.resting[key]
+        self._new_order_id(event.market, event.taker_order_id)
+
+    def _new_order_id(self, market: str, order_id: int) -> None:
+        assert order_id >= self.last_order_id[market], f"order {order_id} of {market} is older than the last"
+        self.last_order_id[market] = order_id
+
+    @post.register
+    def _(self, event: e.MarketStateSet) -> None:
+        self.market_states[event.market] = event.market_state
+
+    @post.register
+    def _(self, event: e.QuotesTaken) -> None:
+        if event.stale:
+            self.stale_assets.add(event.asset)
+        else:
+            self.stale_assets.discard(event.asset)
+            self.index_prices[event.asset] = event.index_price_e8
+
+    @post.register
+    def _(self, event: e.FundingPaid) -> None:
+        for name, usd6 in event.payments:
+            self.quote[name, event.market] += usd6
+        self.quote[ROUNDING, event.market] += event.rounding_usd6
+        assert sum(usd6 for _, usd6 in event.payments) + event.rounding_usd6 == 0, event
+
+    # -- liquidation (R20-R24)
+
+    @post.register
+    def _(self, event: e.LiquidationStarted) -> None:
+        assert event.subaccount not in self.liquidations, event
+        self.liquidations[event.subaccount] = "book"
+
+    @post.register
+    def _(self, event: e.LiquidationStageChanged) -> None:
+        steps = {"book": ("backstop",), "backstop": ("adl",), "adl": ()}
+        assert event.stage in steps[self.liquidations[event.subaccount]], event
+        self.liquidations[event.subaccount] = event.stage
+
+    @post.register
+    def _(self, event: e.LiquidationEnded) -> None:
+        del self.liquidations[event.subaccount]
+
+    @post.register
+    def _(self, event: e.BackstopFilled) -> None:
+        sides = (event.quote_usd6, event.provider_quote_usd6)
+        self._pass_on(event, event.provider, sides)
+        self.unsettled[INSURANCE_FUND] += event.fund_usd6
+        assert event.released_usd6 == event.provider_usd6 + event.fund_usd6, event
+        assert sum(sides) + event.rounding_usd6 + event.fund_usd6 == 0, event
+
+    @post.register
+    def _(self, event: e.PositionsNetted) -> None:
+        sides = (event.quote_usd6, event.counterparty_quote_usd6)
+        self._pass_on(event, event.counterparty, sides)
+        assert sum(sides) + event.rounding_usd6 == 0, event
+
+    @post.register
+    def _(self, event: e.AutoDeleveraged) -> None:
+        sides = (event.quote_usd6, event.counterparty_quote_usd6)
+        self._pass_on(event, event.counterparty, sides)
+        assert sum(sides) + event.rounding_usd6 == 0, event
+
+    def _pass_on(
+        self,
+        event: e.BackstopFilled | e.PositionsNetted | e.AutoDeleveraged,
+        other: str,
+        quotes: tuple[int, int],
+    ) -> None:
+        """Move base from one to the other; it may only make the position smaller."""
+        market = event.market
+        before = self.base[event.subaccount, market]
+        assert before * event.base_units < 0 and abs(event.base_units) <= abs(before), event
+        self.base[event.subaccount, market] += event.base_units
+        self.quote[event.subaccount, market] += quotes[0]
+        self.base[other, market] -= event.base_units
+        self.quote[other, market] += quotes[1]
+        self.quote[ROUNDING, market] += event.rounding_usd6
+        assert self.base[event.subaccount, market] == event.base_left_units, event
+
+    @post.register
+    def _(self, event: e.BackstopRegistered) -> None:
+        assert event.subaccount not in self.backstops, event
+        self.backstops[event.subaccount] = {}
+
+    @post.register
+    def _(self, event: e.BackstopCapacitySet) -> None:
+        self.backstops[event.subaccount][event.market] = (event.per_minute_usd6, event.per_hour_usd6)
+
+    @post.register
+    def _(self, event: e.BackstopLeft) -> None:
+        del self.backstops[event.subaccount]
+
+    # -- lending (R9-R11)
+
+    @post.register
+    def _(self, event: e.LendingSet) -> None:
+        self.auto[event.subaccount] = (event.auto_lend, event.auto_borrow, event.auto_repay)
+
+    @post.register
+    def _(self, event: e.InterestAccrued) -> None:
+        asset = event.asset
+        assert event.borrow_index_e18 >= self.borrow_index_e18.get(asset, 10**18), f"I6: {event}"
+        assert event.lend_index_e18 >= self.lend_index_e18.get(asset, 10**18), f"I6: {event}"
+        self.borrow_index_e18[asset] = event.borrow_index_e18
+        self.lend_index_e18[asset] = event.lend_index_e18
+        self.lent[FEES, asset] += event.fee_shares
+
+    @post.register
+    def _(self, event: e.Lent) -> None:
+        self._pool_moves(event.subaccount, event.asset, event.units)
+        self.lent[event.subaccount, event.asset] += event.shares
+
+    @post.register
+    def _(self, event: e.Redeemed) -> None:
+        self._pool_moves(event.subaccount, event.asset, -event.units)
+        self.lent[event.subaccount, event.asset] -= event.shares
+
+    @post.register
+    def _(self, event: e.Borrowed) -> None:
+        self._pool_moves(event.subaccount, event.asset, -event.units)
+        self.borrowed[event.subaccount, event.asset] += event.shares
+
+    @post.register
+    def _(self, event: e.Repaid) -> None:
+        self._pool_moves(event.subaccount, event.asset, event.cash_units)
+        self.lent[event.subaccount, event.asset] -= event.lent_shares
+        self.borrowed[event.subaccount, event.asset] -= event.shares
+
+    @post.register
+    def _(self, event: e.BorrowTakenOver) -> None:
+        self.borrowed[event.subaccount, event.asset] -= event.shares
+        self.borrowed[INSURANCE_FUND, event.asset] += event.shares
+        self.unsettled[event.subaccount] -= event.usd6
+        self.unsettled[INSURANCE_FUND] += event.usd6
+
+    @post.register
+    def _(self, event: e.LentConverted) -> None:
+        self.lent[event.subaccount, event.asset] -= event.shares
+        self.lent[INSURANCE_FUND, event.asset] += event.shares
+        self.unsettled[event.subaccount] += event.usd6
+        self._fund_takes(SETTLEMENT_ASSET, 0, event.fund_paid_usd6, event.fund_owed_usd6)
+        assert event.fund_paid_usd6 + event.fund_owed_usd6 == event.usd6, event
+
+    def _pool_moves(self, name: str, asset: str, units: int) -> None:
+        """Move cash of a subaccount into the lending pool (or out, below zero)."""
+        self.cash[name, asset] -= units
+        self.cash[LENDING_POOL, asset] += units
 
     def _fund_takes(self, asset: str, units: int, fund_paid_usd6: int, fund_owed_usd6: int) -> None:
         self.cash[INSURANCE_FUND, asset] += units

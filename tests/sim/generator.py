@@ -164,6 +164,9 @@ class Generator:
         known = [name for name in self.books.on_debt if name in CUSTOMERS]
         return self.chooser.pick(known or CUSTOMERS[:6])
 
+    def _perpetuals(self) -> list[MarketParams]:
+        return [one for one in self.params.markets if not one.is_spot]
+
     def _decimals(self, asset: str) -> int:
         return {one.symbol: one.decimals for one in self.params.assets}[asset]
 
@@ -186,7 +189,7 @@ class Generator:
 
     def _prices(self, index_prices: dict[str, int]) -> c.UpdatePrices:
         marks = []
-        for market in self.params.markets:
+        for market in self._perpetuals():
             drift_ppm = self.chooser.integer(-3_000, 3_000)
             marks.append((market.symbol, max(1, index_prices[market.asset] * (10**6 + drift_ppm) // 10**6)))
         # USDC has no index: it is the unit of account (R1).
@@ -217,7 +220,7 @@ class Generator:
         return self._deposit(subaccount, asset, self._amount(asset))
 
     def _trade(self) -> c.Command:
-        market = self.chooser.pick(self.params.markets)
+        market = self.chooser.pick(self._perpetuals())
         buyer, seller = self._customer(), self._customer()
         mark = self.books.mark_prices.get(market.symbol, START_PRICES_E8[market.asset])
         band = market.block_trade_band_ppm

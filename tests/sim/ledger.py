@@ -10,7 +10,7 @@ from fractions import Fraction
 from math import ceil, floor
 
 from engine import events as e
-from engine.params import Params
+from engine.params import MarketParams, Params
 from engine.units import INSURANCE_FUND, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL, SYSTEM_ACCOUNTS
 
 from . import formulas as f
@@ -59,6 +59,10 @@ class Ledger:
         """List open customers' subaccounts in canonical order: numerically by account, then index."""
         return sorted(self.books.on_debt, key=lambda name: tuple(map(int, name.split("/"))))
 
+    def perpetuals(self) -> list[MarketParams]:
+        """List the perpetual markets in the order of the parameters."""
+        return [one for one in self.params.markets if not one.is_spot]
+
     def everyone(self) -> list[str]:
         """List customers, then system accounts by name."""
         return self.customers() + sorted(SYSTEM_ACCOUNTS)
@@ -95,7 +99,7 @@ class Ledger:
             worth = floor(f.value(units, self.index(asset.symbol), asset.decimals))
             full += worth
             weighted += floor(Fraction(worth * f.weight_ppm(asset, units), f.PPM))
-        for market in self.params.markets:
+        for market in self.perpetuals():
             base = self.books.base[name, market.symbol]
             quote = self.books.quote[name, market.symbol]
             if trade[0] == market.symbol:

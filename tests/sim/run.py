@@ -60,9 +60,11 @@ def new_run(params: Params | None = None) -> Run:
 
 def state_balances(state: State) -> dict[str, Mapping[Any, int]]:
     """Read every balance out of a state by walking it, in the shape of `Books.balances`."""
-    cash, base, quote, unsettled = {}, {}, {}, {}
+    cash, base, quote, unsettled, lent, borrowed = {}, {}, {}, {}, {}, {}
     for name, one in state.subaccounts.items():
         cash.update({(name, asset): units for asset, units in one.cash.items()})
+        lent.update({(name, asset): shares for asset, shares in one.lent.items()})
+        borrowed.update({(name, asset): shares for asset, shares in one.borrowed.items()})
         unsettled[name] = one.unsettled_usd6
         for market, position in one.positions.items():
             base[name, market] = position.base_units
@@ -85,6 +87,13 @@ def state_balances(state: State) -> dict[str, Mapping[Any, int]]:
         "held": held,
         "arrived": state.deposited_units,
         "left": left,
+        "lent": lent,
+        "borrowed": borrowed,
+        "resting": {
+            (market, order.order_id): order.units
+            for market, book in state.books.items()
+            for order in book.orders.values()
+        },
     }
     dense: dict[str, Mapping[Any, int]] = {
         kind: {key: value for key, value in held_.items() if value} for kind, held_ in kinds.items()

@@ -13,7 +13,7 @@ from .ledger import INSURANCE_FUND, ROUNDING, SETTLEMENT_ASSET, Ledger
 
 def realize(ledger: Ledger, name: str) -> None:
     """R26: for every position pnl = floor(base x mark) + quote moves into unsettled."""
-    for market in ledger.params.markets:
+    for market in ledger.perpetuals():
         base, quote = ledger.books.base[name, market.symbol], ledger.books.quote[name, market.symbol]
         pnl = ledger.position_value(market.symbol, base) + quote
         if pnl:
@@ -23,7 +23,7 @@ def realize(ledger: Ledger, name: str) -> None:
 
 def realize_rounding(ledger: Ledger) -> None:
     """I4: `rounding` takes over what rounding left, so that per market the quotes add up to zero."""
-    for market in ledger.params.markets:
+    for market in ledger.perpetuals():
         left = sum(ledger.books.quote[name, market.symbol] for name in ledger.everyone())
         if left:
             mark = ledger.books.mark_prices[market.symbol]
@@ -79,7 +79,7 @@ def close_endangered(ledger: Ledger) -> bool:
 def _close(ledger: Ledger, name: str) -> bool:
     before = len(ledger.expected)
     cancel_queued(ledger, name)
-    held = [market.symbol for market in ledger.params.markets if ledger.books.base[name, market.symbol]]
+    held = [market.symbol for market in ledger.perpetuals() if ledger.books.base[name, market.symbol]]
     held.sort(key=lambda market: -ledger.maintenance_of(name, market))
     for market in held:
         # Asked before each market: a queued withdrawal that came back may have been enough.
@@ -131,7 +131,7 @@ def declare_bankrupt(ledger: Ledger, name: str) -> None:
     books = ledger.books
     if name in books.bankrupt or books.unsettled[name] >= 0:
         return
-    if any(books.base[name, m.symbol] or books.quote[name, m.symbol] for m in ledger.params.markets):
+    if any(books.base[name, m.symbol] or books.quote[name, m.symbol] for m in ledger.perpetuals()):
         return
     for asset in ledger.params.assets:
         held = books.cash[name, asset.symbol]
