@@ -16,6 +16,7 @@ from engine.units import PPM
 
 _SQRT_SCALE_E6_SQUARED = 10**12
 _FACTOR_SCALE = 10**9
+_RATE_SCALE = 10**9
 
 
 def divide_down(numerator: int, denominator: int) -> int:
@@ -31,6 +32,11 @@ def divide_up(numerator: int, denominator: int) -> int:
 def is_not_multiple(number: int, of: int) -> bool:
     """Tell whether a number is no whole multiple of another above 0: tick and lot sizes (R12)."""
     return number % of != 0
+
+
+def multiple_down(number: int, of: int) -> int:
+    """Give the largest whole multiple of `of` that is no larger than a number; of > 0 (R12, lots)."""
+    return number - number % of
 
 
 @cache
@@ -72,11 +78,6 @@ def price_distance_down_e8(amount_usd6: int, units: int, decimals: int) -> int:
     return amount_usd6 * notional_divisor(decimals) // units
 
 
-def multiple_down(number: int, of: int) -> int:
-    """Round down to a whole multiple: lots (R12); of > 0."""
-    return number - number % of
-
-
 def ppm_of_down(amount: int, ratio_ppm: int) -> int:
     """Take a ratio of an amount: floor(amount x ppm / 10^6)."""
     return amount * ratio_ppm // PPM
@@ -107,6 +108,16 @@ def increased_price_up_e8(price_e8: int, haircut_ppm: int) -> int:
 def discounted_price_down_e8(price_e8: int, haircut_ppm: int) -> int:
     """Take a haircut off a price: floor(price x (10^6 - haircut) / 10^6), R28."""
     return price_e8 * (PPM - haircut_ppm) // PPM
+
+
+def discounted_price_up_e8(price_e8: int, discount_ppm: int) -> int:
+    """Take a discount off a price: ceil(price x (10^6 - discount) / 10^6), R22."""
+    return -(-price_e8 * (PPM - discount_ppm) // PPM)
+
+
+def premium_price_down_e8(price_e8: int, premium_ppm: int) -> int:
+    """Put a premium on a price: floor(price x (10^6 + premium) / 10^6), R22."""
+    return price_e8 * (PPM + premium_ppm) // PPM
 
 
 def weight_down_ppm(base_weight_ppm: int, penalty_ppm: int, units: int, decimals: int) -> int:
@@ -154,6 +165,29 @@ def entry_cost_after(base_units: int, entry_cost: int, change_units: int, price_
     if (base_units >= 0) == (after >= 0):
         return entry_cost * abs(after) // abs(base_units)
     return abs(after) * price_e8
+
+
+def ratio_down_ppm(part: int, of: int) -> int:
+    """Give floor(part / of x 10^6); of > 0."""
+    return part * PPM // of
+
+
+def scale_toward_zero(amount: int, numerator: int, denominator: int) -> int:
+    """Scale an amount: amount x numerator / denominator, toward zero; numerator >= 0, denominator > 0."""
+    scaled = abs(amount) * numerator // denominator
+    return scaled if amount >= 0 else -scaled
+
+
+def clamp(value: int, limit: int) -> int:
+    """Hold a value inside -limit..limit."""
+    return max(-limit, min(limit, value))
+
+
+def funding_payment_down_usd6(base_units: int, price_e8: int, decimals: int, rate_e9: int) -> int:
+    """Give what a position gets (above 0) or pays: floor(-base x price x rate / 10^9 / 10^(decimals + 2)),
+    R14.
+    """
+    return -base_units * price_e8 * rate_e9 // (notional_divisor(decimals) * _RATE_SCALE)
 
 
 def midpoint_up(low: int, high: int) -> int:

@@ -195,6 +195,7 @@ def _order_rested(state: State, event: ev.OrderRested) -> None:
         event.client_order_id,
     )
     book.rest(order)
+    state.subaccounts[event.subaccount].open_order_count += 1
     book.last_order_id = max(book.last_order_id, event.order_id)
     count_open_order(state, event.market, order, event.units)
 
@@ -206,6 +207,8 @@ def _leaves_book(state: State, market: str, order_id: int, units: int) -> None:
     order = book.orders.get(order_id)
     if order is not None:
         book.reduce(order, units)
+        if order.units == 0:
+            state.subaccounts[order.subaccount].open_order_count -= 1
         count_open_order(state, market, order, -units)
 
 
@@ -287,15 +290,18 @@ def _position_closed(state: State, event: ev.PositionClosed) -> None:
 
 
 def _backstop_filled(state: State, event: ev.BackstopFilled) -> None:
-    _position(state, event.subaccount, event.market, event.base_units, event.quote_usd6)
-    _position(state, event.provider, event.market, -event.base_units, event.provider_quote_usd6)
+    market, units, price_e8 = event.market, event.base_units, event.price_e8
+    _position(state, event.subaccount, market, units, event.quote_usd6, price_e8)
+    _position(state, event.provider, market, -units, event.provider_quote_usd6, price_e8)
     _rounding(state, event.market, event.rounding_usd6)
     _unsettled(state, INSURANCE_FUND, event.fund_usd6)
 
 
 def _closed_against(state: State, event: ev.PositionsNetted | ev.AutoDeleveraged) -> None:
-    _position(state, event.subaccount, event.market, event.base_units, event.quote_usd6)
-    _position(state, event.counterparty, event.market, -event.base_units, event.counterparty_quote_usd6)
+    market, units = event.market, event.base_units
+    price_e8 = event.price_e8 if isinstance(event, ev.AutoDeleveraged) else event.mark_price_e8
+    _position(state, event.subaccount, market, units, event.quote_usd6, price_e8)
+    _position(state, event.counterparty, market, -units, event.counterparty_quote_usd6, price_e8)
     _rounding(state, event.market, event.rounding_usd6)
 
 

@@ -13,22 +13,25 @@ from engine.units import MAX_PRICE_E8, SETTLEMENT_ASSET
 
 
 def is_stale(state: State, price: Price) -> bool:
-    """Tell whether a price is older than stale_after_ns at the time of the present command."""
-    return state.last_time_ns - price.time_ns > state.params.stale_after_ns
+    """Tell whether a price is older than stale_after_ns at the time of the present command, or lost its
+    sources.
+    """
+    return price.stale or state.last_time_ns - price.time_ns > state.params.stale_after_ns
 
 
-def stale_price_of(state: State, one: Subaccount) -> str:
+def stale_price_of(state: State, one: Subaccount, also: str = "") -> str:
     """Name a price that a subaccount's margin rests on and that is stale or missing; "" when all are good.
 
     Without positions and borrows nothing rests on any price: no margin is needed and nothing can be lost.
+    `also` is an asset that is to be borrowed.
     """
-    if not one.positions and not one.borrowed:
+    if not one.positions and not one.borrowed and not also:
         return ""
     for market in sorted(one.positions):
         mark = state.mark_prices.get(market)
         if mark is None or is_stale(state, mark):
             return market
-    for asset in sorted({*one.cash, *one.lent, *one.borrowed}):
+    for asset in sorted({*one.cash, *one.lent, *one.borrowed, also or SETTLEMENT_ASSET}):
         index = state.index_prices.get(asset)
         if asset != SETTLEMENT_ASSET and (index is None or is_stale(state, index)):
             return asset

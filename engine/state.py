@@ -92,6 +92,7 @@ class Subaccount:
     # orders have locked (R7).
     open_orders: dict[str, OpenOrders] = field(default_factory=dict)
     locked: dict[str, int] = field(default_factory=dict)
+    open_order_count: int = 0
     # Shares of the lending pools (R9), no zero entries; what happens by itself (R10, R11).
     lent: dict[str, int] = field(default_factory=dict)
     borrowed: dict[str, int] = field(default_factory=dict)
@@ -510,6 +511,7 @@ def _load_book(state: State, market: str, last_order_id: int, orders: list[objec
     for one in orders:
         order = unrow(one, Order, "books")
         book.rest(order)
+        state.subaccounts[order.subaccount].open_order_count += 1
         count_open_order(state, market, order, order.units)
 
 
