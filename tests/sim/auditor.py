@@ -28,6 +28,7 @@ from engine.units import (
     MAX_UNITS,
     NETWORK_FEE_ASSET,
     OPERATOR_ACCOUNTS,
+    ROUNDING,
     SETTLEMENT_ASSET,
     SYSTEM_ACCOUNTS,
     order_key,
@@ -37,6 +38,8 @@ from . import formulas as f
 from . import settling
 from .gates import Gates
 from .ledger import Ledger
+from .liquidating import Liquidator
+from .matching import Matcher
 from .memory import Memory
 
 MAY_BE_EMPTY = {"sender", "destination_fault"}
@@ -72,10 +75,12 @@ class Auditor:
     ledger: Ledger = field(init=False)
     gates: Gates = field(init=False)
     memory: Memory = field(init=False)
+    liquidator: Liquidator = field(init=False)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.params)
         self.gates = Gates(self.ledger)
+        self.liquidator = Liquidator(self.ledger, Matcher(self.ledger))
         self.memory = Memory(self.params.remembered_commands)
 
     def judge(self, command: c.Command, outcome: Outcome) -> None:
@@ -87,6 +92,7 @@ class Auditor:
             raise AuditFailed(f"an answer that had to be recorded was not: {outcome}")
         self.ledger.now_ns = command.time_ns
         self.ledger.expected = []
+        self.ledger.found = outcome.events if isinstance(outcome, Accepted) else ()
         if type(command) in NOT_PREDICTED:
             self._follow(outcome)
             self.memory.keep(command, outcome)
@@ -227,6 +233,8 @@ class Auditor:
             return
         if not all(one in self.ledger.books.on_debt for one in sides):
             return
+        if any(one in self.ledger.books.liquidations for one in sides):
+            yield R.IN_LIQUIDATION
         if any(self.ledger.outstanding(one) for one in sides):
             yield R.OUTSTANDING_NEGATIVE_EQUITY
         if self.ledger.now_ns - self.ledger.mark_time_ns[command.market] > self.params.stale_after_ns:
@@ -321,7 +329,7 @@ class Auditor:
         if name not in books.on_debt or asset not in {one.symbol for one in self.params.assets} or units <= 0:
             return
         risk = self.ledger.risk(name)
-        if self.ledger.in_liquidation(name) or (risk.has_positions and risk.account_value < 0):
+        if name in self.ledger.books.liquidations or 0 < risk.maintenance >= risk.net_equity:
             yield R.IN_LIQUIDATION
         if risk.account_value < 0:
             yield R.OUTSTANDING_NEGATIVE_EQUITY
@@ -408,15 +416,35 @@ class Auditor:
         self.ledger.emit(e.PricesUpdated(command.index_prices, command.mark_prices))
         self.ledger.index_time_ns.update({asset: command.time_ns for asset, _ in command.index_prices})
         self.ledger.mark_time_ns.update({market: command.time_ns for market, _ in command.mark_prices})
-        settling.close_endangered(self.ledger)
+        self.liquidator.run()
+        settling.end_debts(self.ledger)
         self._release_held()
 
     @post.register
     def _(self, command: c.Tick) -> None:
-        settling.settle(self.ledger)
+        self._settle()
         self._release_held()
         self.gates.sample()
         self.gates.release_queued()
+
+    def _settle(self) -> None:
+        """R26, R27 in the order of a tick."""
+        ledger = self.ledger
+        ledger.believe(e.FundingPaid)
+        self.liquidator.run()
+        for name in ledger.customers():
+            settling.realize(ledger, name)
+        settling.realize_rounding(ledger)
+        settling.collect_dollars(ledger, INSURANCE_FUND)
+        settling.collect_dollars(ledger, ROUNDING)
+        for name in ledger.customers():
+            settling.collect(ledger, name)
+        for name in ledger.customers():
+            settling.declare_bankrupt(ledger, name)
+        settling.cover(ledger)
+        settling.pay_claims(ledger)
+        settling.write_off(ledger)
+        settling.end_debts(ledger)
 
     @post.register
     def _(self, command: c.BlockTrade) -> None:

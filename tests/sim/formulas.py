@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil, floor, isqrt
 
-from engine.params import AssetParams, MarketParams
+from engine.params import AssetParams, LendingParams, MarketParams
 
 PPM = 10**6
 
@@ -45,6 +45,16 @@ def maintenance_ratio_ppm(market: MarketParams, exposure_usd6: int) -> int:
     return max(market.base_mmf_ppm, _factor_ppm(market.mmf_factor_e12, exposure_usd6))
 
 
+def borrow_initial_ppm(lending: LendingParams, liability_usd6: int) -> int:
+    """R11, R18: max(base_imf, imf_factor x sqrt(liability in USD)), in ppm upward."""
+    return max(lending.base_imf_ppm, _factor_ppm(lending.imf_factor_e12, liability_usd6))
+
+
+def borrow_maintenance_ppm(lending: LendingParams, liability_usd6: int) -> int:
+    """R11, R18: max(base_mmf, mmf_factor x sqrt(liability in USD)), in ppm upward."""
+    return max(lending.base_mmf_ppm, _factor_ppm(lending.mmf_factor_e12, liability_usd6))
+
+
 def _factor_ppm(factor_e12: int, exposure_usd6: int) -> int:
     # sqrt(usd6) = 10^3 x sqrt(USD); factor / 10^12 x sqrt(usd6) / 10^3 x 10^6 ppm.
     return ceil(Fraction(factor_e12 * root_up(Fraction(exposure_usd6)), 10**9))
@@ -72,3 +82,8 @@ def pro_rata(amount: int, claims: Sequence[int]) -> list[int]:
         place = max(range(len(claims)), key=lambda at: (exact[at] - parts[at], -at))
         parts[place] += 1
     return parts
+
+
+def lots(units: int | Fraction, lot_units: int) -> int:
+    """R22: whole lots, downward."""
+    return floor(Fraction(units) / lot_units) * lot_units

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from engine import events as e
 from engine.units import FEES
 
 from . import formulas as f
-from .ledger import INSURANCE_FUND, ROUNDING, SETTLEMENT_ASSET, Ledger
+from .ledger import ROUNDING, SETTLEMENT_ASSET, Ledger
 
 
 def realize(ledger: Ledger, name: str) -> None:
@@ -32,11 +30,11 @@ def realize_rounding(ledger: Ledger) -> None:
 
 def collect(ledger: Ledger, name: str) -> None:
     """R26: a realized loss is paid from USDC cash, then queued withdrawals, then assets, cheapest first."""
-    _collect_dollars(ledger, name)
+    collect_dollars(ledger, name)
     if ledger.books.unsettled[name] >= 0:
         return
     cancel_queued(ledger, name)
-    _collect_dollars(ledger, name)
+    collect_dollars(ledger, name)
     # The smallest haircut first: what costs the customer least; ties by symbol.
     for asset in sorted(ledger.params.assets, key=lambda one: (one.haircut_ppm, one.symbol)):
         debt = -ledger.books.unsettled[name]
@@ -52,7 +50,7 @@ def collect(ledger: Ledger, name: str) -> None:
             ledger.emit(e.CollateralConverted(name, asset.symbol, units, usd6, rate, paid, owed))
 
 
-def _collect_dollars(ledger: Ledger, name: str) -> None:
+def collect_dollars(ledger: Ledger, name: str) -> None:
     debt = -ledger.books.unsettled[name]
     units = min(debt, ledger.books.cash[name, SETTLEMENT_ASSET])
     if units > 0:
@@ -66,64 +64,8 @@ def cancel_queued(ledger: Ledger, name: str) -> None:
             ledger.turn_back(withdrawal_id, "needed_for_losses")
 
 
-def close_endangered(ledger: Ledger) -> bool:
-    """R20: whoever is endangered is closed at mark, in canonical order; True if there was anybody."""
-    closed = False
-    for name in ledger.customers():
-        # Of the bankrupt nothing is left to close; the next tick collects what came in since.
-        if name not in ledger.debt_since_ns and ledger.is_endangered(name):
-            closed |= _close(ledger, name)
-    return closed
-
-
-def _close(ledger: Ledger, name: str) -> bool:
-    before = len(ledger.expected)
-    cancel_queued(ledger, name)
-    held = [market.symbol for market in ledger.perpetuals() if ledger.books.base[name, market.symbol]]
-    held.sort(key=lambda market: -ledger.maintenance_of(name, market))
-    for market in held:
-        # Asked before each market: a queued withdrawal that came back may have been enough.
-        if _recovered(ledger, name):
-            break
-        _close_market(ledger, name, market)
-    realize(ledger, name)
-    collect(ledger, name)
-    declare_bankrupt(ledger, name)
-    return len(ledger.expected) > before
-
-
-def _recovered(ledger: Ledger, name: str) -> bool:
-    risk = ledger.risk(name)
-    enough = Fraction(risk.maintenance * ledger.params.liquidation_end_ppm, f.PPM)
-    return risk.account_value >= 0 and risk.net_equity >= enough
-
-
-def _close_market(ledger: Ledger, name: str, market: str) -> None:
-    side = ledger.books.base[name, market]
-    opposite = [other for other in ledger.customers() if ledger.books.base[other, market] * side < 0]
-    risks = {other: ledger.risk(other) for other in opposite}
-    # Sorting is stable: equal margin fractions stay in canonical order.
-    opposite.sort(key=lambda other: Fraction(risks[other].net_equity, max(1, risks[other].exposure)))
-    for other in opposite:
-        left = ledger.books.base[name, market]
-        if left == 0:
-            return
-        size = min(abs(left), abs(ledger.books.base[other, market]))
-        _trade_at_mark(ledger, name, other, market, -size if left > 0 else size)
-
-
-def _trade_at_mark(ledger: Ledger, name: str, other: str, market: str, base: int) -> None:
-    """Move base; what a side's base at mark is worth less becomes its quote: no profit is made."""
-    # Both sides are realized first, so that each quote is minus the value of its base at mark.
-    realize(ledger, name)
-    realize(ledger, other)
-    sides = []
-    for one, change in ((name, base), (other, -base)):
-        before = ledger.books.base[one, market]
-        sides.append(ledger.position_value(market, before) - ledger.position_value(market, before + change))
-    mark = ledger.books.mark_prices[market]
-    left = ledger.books.base[name, market] + base
-    ledger.emit(e.PositionClosed(name, other, market, base, mark, sides[0], sides[1], -sum(sides), left))
+def redeem_and_repay(ledger: Ledger, name: str) -> None:
+    """R21: what is lent comes back as the pool allows; borrows are repaid from cash of the same asset."""
 
 
 def declare_bankrupt(ledger: Ledger, name: str) -> None:
@@ -189,23 +131,3 @@ def end_debts(ledger: Ledger) -> None:
     for name in ledger.debts_oldest_first():
         if ledger.books.unsettled[name] >= 0:
             ledger.emit(e.DebtEnded(name))
-
-
-def settle(ledger: Ledger) -> None:
-    """R26, R27 in the order of a tick: close, realize, collect, close again, cover, pay, write off."""
-    close_endangered(ledger)
-    for name in ledger.customers():
-        realize(ledger, name)
-    realize_rounding(ledger)
-    for name in [INSURANCE_FUND, ROUNDING, *ledger.customers()]:
-        if name == INSURANCE_FUND:
-            _collect_dollars(ledger, name)
-        else:
-            collect(ledger, name)
-    close_endangered(ledger)
-    for name in ledger.customers():
-        declare_bankrupt(ledger, name)
-    cover(ledger)
-    pay_claims(ledger)
-    write_off(ledger)
-    end_debts(ledger)
