@@ -8,7 +8,8 @@ multiplication. Must not know margins.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from engine.fixed import scale_down, scale_up
 from engine.params import LendingParams
@@ -145,29 +146,45 @@ def repay_shares(state: State, one: Subaccount, asset: str, units: int) -> int:
     return scale_down(units, E18, state.pools[asset].borrow_index_e18)
 
 
-def is_throttled(state: State, asset: str) -> bool:
-    """Tell whether redeeming and borrowing pause: utilization > throttle (R10)."""
-    owed, lent = _owed_and_lent(state.pools[asset])
+def pool_now(state: State, asset: str) -> LendingPool:
+    """Give a pool as it is with interest up to the present command's time: what redeeming and borrowing are
+    judged by.
+    """
+    pool = state.pools[asset]
+    due = accrual(state.assets[asset].lending, pool, state.last_time_ns)
+    if due is None:
+        return pool
+    return replace(
+        pool,
+        lent_shares=pool.lent_shares + due.fee_shares,
+        lend_index_e18=due.lend_index_e18,
+        borrow_index_e18=due.borrow_index_e18,
+        accrued_ns=state.last_time_ns,
+    )
+
+
+def is_throttled(state: State, asset: str, more: Sequence[int] = ()) -> bool:
+    """Tell whether redeeming and borrowing pause: utilization > throttle (R10), as if more were lent."""
+    pool = pool_now(state, asset)
+    owed, lent = _owed_and_lent(pool, sum([lend_shares(pool, units) for units in more]))
     return owed * PPM > lent * state.assets[asset].lending.throttle_utilization_ppm
 
 
-def borrowable_units(state: State, asset: str, added_units: int = 0) -> int:
-    """Give the most that may be borrowed at once: utilization stays <= max, and the cash is there (R10).
+def borrowable_units(state: State, asset: str, more: Sequence[int] = ()) -> int:
+    """Give the most that may be borrowed at once below the throttle: utilization stays <= max, and the cash
+    is there (R10).
 
-    Asked as if added_units were lent to the pool before.
+    Asked as if more amounts were lent to the pool before.
     """
-    lending, pool = state.assets[asset].lending, state.pools[asset]
-    lent_shares = pool.lent_shares + lend_shares(pool, added_units)
-    most_shares = (
-        scale_down(
-            lent_shares * pool.lend_index_e18,
-            lending.max_utilization_ppm,
-            PPM * pool.borrow_index_e18,
-        )
-        - pool.borrowed_shares
+    pool = pool_now(state, asset)
+    lent_shares = pool.lent_shares + sum([lend_shares(pool, units) for units in more])
+    most_shares = scale_down(
+        lent_shares * pool.lend_index_e18,
+        state.assets[asset].lending.max_utilization_ppm,
+        PPM * pool.borrow_index_e18,
     )
-    most_units = scale_down(max(0, most_shares), pool.borrow_index_e18, E18)
-    return min(most_units, pool_cash_units(state, asset) + added_units)
+    spare = max(0, most_shares - pool.borrowed_shares)
+    return min(scale_down(spare, pool.borrow_index_e18, E18), pool_cash_units(state, asset) + sum(more))
 
 
 def redeemable_units(state: State, one: Subaccount, asset: str) -> int:
@@ -177,11 +194,12 @@ def redeemable_units(state: State, one: Subaccount, asset: str) -> int:
     shares = one.lent.get(asset, 0)
     if not shares or is_throttled(state, asset):
         return 0
-    lending, pool = state.assets[asset].lending, state.pools[asset]
+    pool = pool_now(state, asset)
     owed = pool.borrowed_shares * pool.borrow_index_e18
-    must_stay = scale_up(owed, PPM, lending.max_utilization_ppm * pool.lend_index_e18)
+    max_utilization_ppm = state.assets[asset].lending.max_utilization_ppm
+    must_stay = scale_up(owed, PPM, max_utilization_ppm * pool.lend_index_e18)
     spare = pool.lent_shares - must_stay
-    all_units = lent_units(state, one, asset)
+    all_units = scale_down(shares, pool.lend_index_e18, E18)
     if shares <= spare:
         return min(all_units, pool_cash_units(state, asset))
     # Redeeming all units takes all shares; one unit less takes only what it is worth.
@@ -195,9 +213,9 @@ def available_units(state: State, one: Subaccount, asset: str) -> int:
     return free + redeemable_units(state, one, asset) if asset in one.lent else free
 
 
-def _owed_and_lent(pool: LendingPool) -> tuple[int, int]:
+def _owed_and_lent(pool: LendingPool, more_shares: int = 0) -> tuple[int, int]:
     """Give what is owed and what is lent, x 10^18, for ratios: owed <= lent, lent > 0."""
     owed = pool.borrowed_shares * pool.borrow_index_e18
-    lent = pool.lent_shares * pool.lend_index_e18
+    lent = (pool.lent_shares + more_shares) * pool.lend_index_e18
     # Residues of a pool that everybody has left can be owed to nobody.
     return min(owed, lent), max(lent, 1)
