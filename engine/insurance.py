@@ -10,9 +10,10 @@ from __future__ import annotations
 from engine.events import DebtCovered, DebtEnded, Event, LossSocialized, SubaccountBankrupt
 from engine.fixed import share_out
 from engine.ledger import emit
+from engine.orders import cancel_all
 from engine.settlement import has_collateral
 from engine.state import State, Subaccount
-from engine.units import INSURANCE_FUND, SETTLEMENT_ASSET, SubaccountId
+from engine.units import FEES, INSURANCE_FUND, SETTLEMENT_ASSET, SubaccountId
 
 
 def declare_if_bankrupt(state: State, one: Subaccount, out: list[Event]) -> None:
@@ -20,6 +21,7 @@ def declare_if_bankrupt(state: State, one: Subaccount, out: list[Event]) -> None
     if one.unsettled_usd6 >= 0 or one.positions or one.is_system or one.id in state.debts:
         return
     if not has_collateral(state, one):
+        cancel_all(state, one, out, "bankruptcy")
         emit(state, out, SubaccountBankrupt(one.id, -one.unsettled_usd6))
 
 
@@ -48,7 +50,8 @@ def fund_would_cover_usd6(state: State, subaccount: SubaccountId) -> int:
 def socialize_old_debts(state: State, now_ns: int, out: list[Event]) -> None:
     """Write off debts that are write_off_after_ns old: extinguished, claims cut pro rata (R27).
 
-    Of the claims only customers' are cut: `rounding` holds nothing but residues it has to give back.
+    The claim of `fees` is cut first, then customers' pro rata; never that of `rounding`, which holds nothing
+    but residues it has to give back.
     """
     for subaccount, since_ns in state.debts.items():
         debtor = state.subaccounts[subaccount]
@@ -60,10 +63,13 @@ def socialize_old_debts(state: State, now_ns: int, out: list[Event]) -> None:
             if one.unsettled_usd6 > 0 and not one.is_system
         ]
         claims = [one.unsettled_usd6 for one in winners]
-        extinguished = min(-debtor.unsettled_usd6, sum(claims))
+        income_usd6 = max(0, state.subaccounts[FEES].unsettled_usd6)
+        extinguished = min(-debtor.unsettled_usd6, income_usd6 + sum(claims))
         if extinguished:
-            parts = share_out(extinguished, claims)
-            cuts = tuple([(one.id, cut) for one, cut in zip(winners, parts, strict=True) if cut])
+            from_fees_usd6 = min(extinguished, income_usd6)
+            parts = share_out(extinguished - from_fees_usd6, claims) if winners else ()
+            shares = [(FEES, from_fees_usd6), *zip([one.id for one in winners], parts, strict=True)]
+            cuts = tuple([(name, cut) for name, cut in shares if cut])
             emit(state, out, LossSocialized(subaccount, extinguished, cuts))
 
 

@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.state import OPEN_STATUSES, State
+from engine.book import Order
+from engine.params import MarketParams
+from engine.state import OPEN_STATUSES, State, lock_units
 from engine.units import INSURANCE_FUND, NETWORK_FEE_ASSET, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL
+
+# Per subaccount: how many orders rest, what spot orders lock, [buy, sell] units per perpetual market.
+_Expected = dict[str, tuple[int, dict[str, int], dict[str, list[int]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,7 @@ def check(state: State) -> list[Breach]:
     breaches = check_totals(state)
     _check_balances(state, breaches)
     _check_set_aside(state, breaches)
+    _check_books(state, breaches)
     _check_indices(state, breaches)
     return breaches
 
@@ -128,6 +134,43 @@ def _check_set_aside(state: State, breaches: list[Breach]) -> None:
         _equal(breaches, "totals", f"pending {asset}", state.totals.pending_units[asset], pending[asset])
         _equal(breaches, "totals", f"held {asset}", state.totals.held_units[asset], held[asset])
         _equal(breaches, "I10", f"withdrawn {asset}", state.withdrawn_units[asset], paid[asset])
+
+
+def _check_books(state: State, breaches: list[Breach]) -> None:
+    """Check that no book is crossed, that locks are covered, what is derived from orders (R7, R12, R18)."""
+    expected: _Expected = {name: (0, {}, {}) for name in state.subaccounts}
+    for market, book in state.books.items():
+        bid_e8, ask_e8 = book.best_bid_e8(), book.best_ask_e8()
+        crossed = bid_e8 is not None and ask_e8 is not None and bid_e8 >= ask_e8
+        _holds(breaches, "R12", not crossed, f"{market}: bid {bid_e8} meets ask {ask_e8}")
+        orders = list(book.in_priority())
+        _equal(breaches, "R12", f"{market}: orders in priority", len(orders), len(book.orders))
+        _equal(breaches, "R12", f"{market}: owned", sum(map(len, book.by_owner.values())), len(orders))
+        for order in orders:
+            good = order.units > 0 and order.order_id <= book.last_order_id
+            _holds(breaches, "R12", good, f"{market}: order {order.order_id} of {order.units}")
+            _expect_order(state, state.markets[market], order, expected)
+    for name, (count, locked, units) in expected.items():
+        one = state.subaccounts[name]
+        _equal(breaches, "R12", f"{name}: open orders", one.open_order_count, count)
+        _holds(breaches, "R7", one.locked == locked, f"{name} locked {one.locked}, must be {locked}")
+        kept = {market: [held.buy_units, held.sell_units] for market, held in one.open_orders.items()}
+        _holds(breaches, "R18", kept == units, f"{name}: open units {kept}, must be {units}")
+        for asset, held_units in locked.items():
+            _holds(
+                breaches, "R7", held_units <= one.cash.get(asset, 0), f"{name} locked {held_units} {asset}"
+            )
+
+
+def _expect_order(state: State, params: MarketParams, order: Order, expected: _Expected) -> None:
+    """Add one resting order to what its owner must have: (orders, locked, open units)."""
+    count, locked, units = expected[order.subaccount]
+    expected[order.subaccount] = (count + 1, locked, units)
+    if params.is_spot:
+        asset = SETTLEMENT_ASSET if order.is_buy else params.asset
+        locked[asset] = locked.get(asset, 0) + lock_units(state, params, order, order.units)
+    elif not order.reduce_only:
+        units.setdefault(params.symbol, [0, 0])[0 if order.is_buy else 1] += order.units
 
 
 def _check_indices(state: State, breaches: list[Breach]) -> None:

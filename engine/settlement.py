@@ -14,8 +14,9 @@ from engine.events import ClaimPaid, CollateralConverted, Event, LossCollected, 
 from engine.fixed import share_out
 from engine.ledger import emit
 from engine.margin import position_value_usd6
+from engine.orders import spendable_units, unlock
 from engine.state import State, Subaccount
-from engine.units import INSURANCE_FUND, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL
+from engine.units import FEES, INSURANCE_FUND, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL
 
 
 def settle_positions(state: State, one: Subaccount, out: list[Event]) -> None:
@@ -40,10 +41,16 @@ def settle_rounding(state: State, out: list[Event]) -> None:
 
 
 def collect(state: State, one: Subaccount, out: list[Event]) -> None:
-    """Take a realized loss from a subaccount as far as it has anything (R26)."""
+    """Take a realized loss from a subaccount as far as it has anything (R26).
+
+    What resting spot orders have locked comes after what is free, and costs it those orders.
+    """
     _collect_cash(state, one, out)
     if one.unsettled_usd6 >= 0 or one.is_system:
         return
+    if SETTLEMENT_ASSET in one.locked:
+        unlock(state, one, SETTLEMENT_ASSET, out)
+        _collect_cash(state, one, out)
     if state.queued:
         cancel_queued(state, one, out)
         _collect_cash(state, one, out)
@@ -91,12 +98,13 @@ def pay_claims(state: State, out: list[Event]) -> None:
     """Pay positive unsettled from the pool, pro rata by largest remainder when it is short (R26).
 
     The account `rounding` comes first: it is owed at most one usd6 per open position, and pays it back when
-    they close.
+    they close. `fees` comes last: the operator's income waits for the customers' claims.
     """
     pool = state.subaccounts[SETTLEMENT_POOL]
     claimants = [one for one in state.ordered(state.unsettled_holders) if one.unsettled_usd6 > 0]
     first = [one for one in claimants if one.id == ROUNDING]
-    for group in (first, [one for one in claimants if one.id != ROUNDING]):
+    last = [one for one in claimants if one.id == FEES]
+    for group in (first, [one for one in claimants if one.id not in (ROUNDING, FEES)], last):
         claims = [one.unsettled_usd6 for one in group]
         available = min(pool.cash.get(SETTLEMENT_ASSET, 0), sum(claims))
         if available == 0:
@@ -107,7 +115,7 @@ def pay_claims(state: State, out: list[Event]) -> None:
 
 
 def _collect_cash(state: State, one: Subaccount, out: list[Event]) -> None:
-    units = min(one.cash.get(SETTLEMENT_ASSET, 0), -one.unsettled_usd6)
+    units = min(spendable_units(state, one, SETTLEMENT_ASSET), -one.unsettled_usd6)
     if units > 0:
         emit(state, out, LossCollected(one.id, units, -one.unsettled_usd6 - units))
 
@@ -117,6 +125,8 @@ def _convert(state: State, one: Subaccount, asset: str, out: list[Event]) -> Non
     units, usd6 = plan_conversion(state.assets[asset], one.cash[asset], rate_e8, -one.unsettled_usd6)
     if usd6 == 0:
         return
+    if units > spendable_units(state, one, asset):
+        unlock(state, one, asset, out)
     paid_usd6 = fund_pays_usd6(state, usd6)
     emit(
         state,

@@ -21,6 +21,7 @@ from engine.fixed import midpoint_up
 from engine.gates import queue_for, reserves_fault
 from engine.ledger import emit
 from engine.margin import Margin, margin_with, meets_maintenance_margin, outstanding_of
+from engine.orders import spendable_units
 from engine.outcome import Accepted, Outcome, Rejected
 from engine.prices import stale_price_of
 from engine.rejects import RejectReason
@@ -97,7 +98,7 @@ def cash_out_fault(state: State, one: Subaccount, asset: str, units: int) -> Rej
             retry_at_ns=state.next_settlement_ns() or None,
         )
     cash_units = one.cash.get(asset, 0)
-    if units > cash_units:
+    if units > spendable_units(state, one, asset):
         return Rejected(
             RejectReason.INSUFFICIENT_SETTLED_CASH, would_pass_units=_passing_units(state, one, margin, asset)
         )
@@ -233,10 +234,10 @@ def _leaves_initial_margin(state: State, margin: Margin, asset: str, cash_units:
 
 def _passing_units(state: State, one: Subaccount, margin: Margin, asset: str) -> int:
     """Find the largest amount that leaves initial margin, by bisection; the lower end always passes."""
-    cash_units = one.cash.get(asset, 0)
-    if _leaves_initial_margin(state, margin, asset, cash_units, cash_units):
-        return cash_units
-    low, high = 0, cash_units
+    cash_units, most_units = one.cash.get(asset, 0), spendable_units(state, one, asset)
+    if _leaves_initial_margin(state, margin, asset, cash_units, most_units):
+        return most_units
+    low, high = 0, most_units
     if not _leaves_initial_margin(state, margin, asset, cash_units, 0):
         return 0
     while low + 1 < high:
