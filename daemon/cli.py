@@ -153,6 +153,22 @@ def localnet(
 
 
 @app.command()
+def airdrop(
+    address: Annotated[str, typer.Argument(help="Who gets it.")],
+    asset: Annotated[str, typer.Argument(help="SOL or USDC.")],
+    amount: Annotated[str, typer.Argument(help="How much, such as 100 or 0.5.")],
+    url: Annotated[str, typer.Option(help="JSON-RPC of a localnet.")] = "http://127.0.0.1:8899",
+) -> None:
+    """Give an address test money on a localnet; returns when it is confirmed."""
+    import asyncio
+
+    from daemon.airdrop import airdrop as give
+
+    signature = asyncio.run(give(url, address, asset, amount))
+    typer.echo(f"{amount} {asset} for {address}, confirmed in {signature}")
+
+
+@app.command()
 def demo(
     keep: Annotated[Path | None, typer.Option(help="Keep database and logs in this folder.")] = None,
 ) -> None:
@@ -168,14 +184,16 @@ def demo(
 @config_app.command("init")
 def config_init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_CONFIG,
+    url: Annotated[str, typer.Option(help="A node to fill in the chain from, such as a localnet.")] = "",
 ) -> None:
     """Write a commented example; an existing file is never overwritten."""
-    from daemon.config_example import example
+    from daemon.config_example import example, example_for
     from daemon.errors import DaemonError
 
+    text = example_for(url) if url else example()
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(example())
+            file.write(text)
     except FileExistsError:
         raise DaemonError(f"{path} exists and is not overwritten") from None
     except OSError as error:

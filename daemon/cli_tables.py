@@ -5,6 +5,7 @@ Owns: layout only. Amounts are shown as decimals with all their digits: nothing 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -83,23 +84,32 @@ def subaccount(body: Any) -> None:
 
 def preview(body: Any, asset: str) -> None:
     """Show a preview."""
-    rows = []
-    for name, value in body.items():
-        if name.endswith("_units"):
-            shown = amount(value, asset)
-        elif name.endswith("_usd6"):
-            shown = usd(value)
-        else:
-            shown = str(value)
-        rows.append((name.removesuffix("_units").removesuffix("_usd6").replace("_", " "), shown))
+    rows = [
+        ("to the debt", f"{amount(body['applied_units'], asset)}, worth {usd(body['applied_usd6'])}"),
+        ("credited", amount(body["credited_units"], asset)),
+        ("rate", f"${_decimal(body['rate_e8'], 8)} for 1 {asset}" if body["rate_e8"] else "-"),
+        ("owed before", usd(body["outstanding_before_usd6"])),
+        ("owed after", usd(body["outstanding_after_usd6"])),
+        ("held until you accept", "yes" if body["held"] else "no"),
+        ("being liquidated", "yes" if body["being_liquidated"] else "no"),
+        ("next settlement", instant(body["next_settlement_ns"])),
+        ("the fund covers then", usd(body["fund_covers_usd6"])),
+    ]
     _pairs("what this deposit would do now", rows)
 
 
+def instant(time_ns: int | None) -> str:
+    """Write an instant as UTC to the second; "-" for none."""
+    if not time_ns:
+        return "-"
+    return f"{datetime.fromtimestamp(time_ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def deposits(body: Any) -> None:
-    """List deposits."""
+    """List deposits; `--json` has the whole signatures."""
     table = Table(title="deposits", title_justify="left")
-    for name in ("subaccount", "deposited", "status", "applied to debt", "credited", "slot", "signature"):
-        table.add_column(name, overflow="fold")
+    for name in ("subaccount", "deposited", "status", "to the debt", "credited", "slot", "signature"):
+        table.add_column(name, no_wrap=name == "signature")
     for one in body:
         receipt = one["receipt"] if isinstance(one["receipt"], dict) else {}
         table.add_row(
@@ -109,7 +119,7 @@ def deposits(body: Any) -> None:
             amount(receipt.get("applied_units"), one["asset"]),
             amount(receipt.get("credited_units"), one["asset"]),
             str(one["slot"]),
-            one["signature"],
+            f"{one['signature'][:8]}...",
         )
     console.print(table)
 
@@ -117,8 +127,25 @@ def deposits(body: Any) -> None:
 def done(body: Any) -> None:
     """Show what an accepted command did."""
     for event in body["events"]:
-        told = ", ".join(f"{name} {value}" for name, value in event.items() if name != "type")
-        console.print(f"{event['type']}: {told}")
+        _pairs(
+            event["type"],
+            [
+                (name.replace("_", " "), _told(name, value, event))
+                for name, value in event.items()
+                if name != "type"
+            ],
+        )
+
+
+def _told(name: str, value: Any, event: Any) -> str:
+    """Write a field of an event by the unit in its name."""
+    if name.endswith("_units") or name == "units":
+        return amount(value, event.get("asset", ""))
+    if name.endswith("_usd6"):
+        return usd(value)
+    if name.endswith("_ns"):
+        return instant(value)
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def withdrawal(body: Any) -> None:
@@ -131,7 +158,10 @@ def withdrawal(body: Any) -> None:
             ("amount", amount(body["units"], body["asset"])),
             ("destination", body["destination"]),
             ("status", body["status"]),
-            ("waits at", f"{body['gate']} until {body['until_ns']}" if body["until_ns"] else "-"),
+            (
+                "waits at",
+                f"the {body['gate']} gate until {instant(body['until_ns'])}" if body["until_ns"] else "-",
+            ),
             ("on chain", payout.get("state") or "-"),
             ("signature", payout.get("signature") or "-"),
             ("failure", payout.get("failure") or "-"),
@@ -167,7 +197,7 @@ def status(body: Any) -> None:
 def reserves(lines: Any) -> None:
     """Show holdings on chain against what is owed."""
     table = Table(
-        title="reserves: on chain = owed - network fees owed + dust + refused + unexplained",
+        title="reserves at the last attestation: on chain = owed - fees owed + dust + refused + unexplained",
         title_justify="left",
     )
     for name in ("asset", "on chain", "owed", "fees owed", "dust", "refused", "unexplained"):

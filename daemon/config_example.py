@@ -101,6 +101,23 @@ def example(
     )
 
 
+def example_for(url: str) -> str:
+    """Return the example for the chain behind a node: its genesis hash, and the local USDC where it has it.
+
+    The WebSocket is taken to be on the next port, as on a localnet, or behind the same name.
+    """
+    import asyncio
+    from urllib.parse import urlsplit
+
+    from daemon.airdrop import describe_cluster
+
+    genesis, local_usdc = asyncio.run(describe_cluster(url))
+    there = urlsplit(url)
+    port = "" if there.port is None else f":{there.port + 1}"
+    ws_url = f"{'wss' if there.scheme == 'https' else 'ws'}://{there.hostname}{port}"
+    return example(genesis_hash=genesis, url=url, ws_url=ws_url, usdc_mint=local_usdc or MAINNET_USDC)
+
+
 def _settings(value: Any, path: str, without: set[str]) -> str:
     """Write the fields of a parameter class as commented settings; a nested class becomes a table below."""
     lines, below = [], []

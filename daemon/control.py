@@ -324,7 +324,6 @@ class Control:
         health = await self.runner.ask(lambda state: views.health_view(state, full=full))
         rows = await self.runner.in_store(lambda database: database.payouts(unsettled=True))
         holdings = self.reserves.last
-        lines = await self.reserves.reconcile(holdings) if holdings is not None else ()
         return bodies.StatusBody(
             sequence=sequence_and_hash[0],
             journal_hash=sequence_and_hash[1],
@@ -334,7 +333,9 @@ class Control:
             lag_slots=self.lag().slots,
             lag_seconds=round(self.lag().seconds, 3),
             attested_slot=None if holdings is None else holdings.slot,
-            reserves=[msgspec.convert(line, bodies.LineBody, from_attributes=True) for line in lines],
+            reserves=[
+                msgspec.convert(line, bodies.LineBody, from_attributes=True) for line in self.reserves.lines
+            ],
             payouts_open=len(rows),
             payouts_in_review=sum(row.state == PayoutState.MANUAL_REVIEW for row in rows),
             alarms=self.alarms(),

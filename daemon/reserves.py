@@ -44,6 +44,8 @@ from engine.units import NETWORK_FEE_ASSET
 _log = logging.getLogger(__name__)
 ACCOUNTS_PER_CALL: Final = 100  # the limit of getMultipleAccounts
 _ATTEMPTS: Final = 5
+# Sighted only, taken back, or on chain without being anybody's in the ledger.
+_OWED_TO_NOBODY: Final = ("seen", "voided", "dust", "refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class Reserves:
 
     async def attest(self, settle_timeout_s: float = 10.0) -> Answer:
         """Read, wait for the ledger to reach the same point, attest; raises ChainError without one."""
+        answer: Answer | None = None
         async with self._lock:
             for _ in range(_ATTEMPTS):
                 under_way = await self._payouts_under_way()
@@ -128,10 +131,16 @@ class Reserves:
                         f"attest:{found.slot}:{now}", now, tuple(sorted(found.units.items())), found.slot
                     )
                 )
-                self.last = holdings
-                self.lines = await self.reconcile(holdings)
-                return answer
-        raise TransportError("payouts kept landing while the holdings were read")
+                self.last, self.lines = holdings, await self.reconcile(holdings)
+                # A payout that ended between the picture and the comparison looks like a difference, once.
+                if not any(line.unexplained_units for line in self.lines):
+                    break
+            if answer is None:
+                raise TransportError("payouts kept landing while the holdings were read")
+            for line in self.lines:
+                if line.unexplained_units:
+                    _log.error("reserves do not match the ledger: %s, %s", self.last, line)
+            return answer
 
     async def read(self) -> Holdings:
         """Sum the finalized balances of every address we ever issued, all as of one slot.
@@ -201,21 +210,29 @@ class Reserves:
         return bool(under_way) and await self._runner.in_store(look)
 
     async def reconcile(self, holdings: Holdings) -> tuple[Line, ...]:
-        """Compare holdings with the ledger now and explain the difference, per asset (D11)."""
+        """Compare holdings with the ledger and explain the difference, per asset (D11).
+
+        The ledger may have seen blocks after the slot of the holdings: what arrived in them is left out.
+        """
         owed, fees_owed = await self._runner.ask(owed_units)
 
-        def set_aside(database: Database) -> dict[tuple[str, str], int]:
+        def arrivals(database: Database) -> dict[tuple[str, str], int]:
             sums: dict[tuple[str, str], int] = {}
-            for status in ("dust", "refused"):
-                for row in database.deposits(status=status, limit=-1):
-                    sums[row.symbol, status] = sums.get((row.symbol, status), 0) + row.units
+            for row in database.deposits(limit=-1, status="dust") + database.deposits(
+                limit=-1, status="refused"
+            ):
+                if row.slot <= holdings.slot:
+                    sums[row.symbol, row.status] = sums.get((row.symbol, row.status), 0) + row.units
+            for row in database.deposits(limit=-1, after_slot=holdings.slot):
+                if row.status not in _OWED_TO_NOBODY:
+                    sums[row.symbol, "later"] = sums.get((row.symbol, "later"), 0) + row.units
             return sums
 
-        aside = await self._runner.in_store(set_aside)
+        found = await self._runner.in_store(arrivals)
         lines = []
         for symbol, held in sorted(holdings.units.items()):
-            dust, refused = aside.get((symbol, "dust"), 0), aside.get((symbol, "refused"), 0)
-            due = owed.get(symbol, 0)
+            dust, refused = found.get((symbol, "dust"), 0), found.get((symbol, "refused"), 0)
+            due = owed.get(symbol, 0) - found.get((symbol, "later"), 0)
             fees = fees_owed if symbol == NETWORK_FEE_ASSET else 0
             lines.append(Line(symbol, held, due, fees, dust, refused, held - due + fees - dust - refused))
         return tuple(lines)

@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.text import Text
 
 from .ledger import FAUCET_LAMPORTS
+from .local_usdc import LOCAL_USDC, ensure_local_usdc
 from .persistence import SavedLedgerError
 from .validator import DEFAULT_RPC_PORT, DEFAULT_WS_PORT, Validator
 
@@ -48,6 +49,7 @@ def run(host: str, rpc_port: int, ws_port: int, slot_ms: int, ledger: Path | Non
         except (OSError, OverflowError, SavedLedgerError) as error:
             errors.print(f"[red]localnet:[/] {_why(error, host, rpc_port, ws_port)}", soft_wrap=True)
             return 1
+        ensure_local_usdc(validator)
         if not quiet:
             _introduce(console, validator, ledger)
         _show(console, validator, stopping, live=console.is_terminal and not quiet)
@@ -109,7 +111,8 @@ def _introduce(console: Console, validator: Validator, ledger: Path | None) -> N
         "WebSocket": validator.ws_url,
         "Slots": f"every {validator.slot_ms} ms",
         "Faucet": f"{FAUCET_LAMPORTS // LAMPORTS_PER_SOL:,} SOL: "
-        f"solana airdrop 10 YOUR_ADDRESS --url {validator.rpc_url}",
+        f"makewhole airdrop YOUR_ADDRESS SOL 10 --url {validator.rpc_url}",
+        "USDC": f"{LOCAL_USDC}: makewhole airdrop YOUR_ADDRESS USDC 100 --url {validator.rpc_url}",
     }
     if ledger is not None:
         rows["Ledger"] = f"{ledger}, saved at the end"

@@ -87,7 +87,12 @@ def mint_to(ledger: Ledger, mint: Mint, owner: Pubkey, units: int) -> Pubkey:
     account = ledger.svm.account(mint.address)
     if account is None or not is_mint(account.data):
         raise MintingFailed(f"{mint.address} is not a mint")
-    payer = ledger.faucet.pubkey()
+    _run(ledger, issue_instructions(ledger.faucet.pubkey(), mint, owner, units), [mint.authority])
+    return associated_token_address(owner, mint.address, mint.program)
+
+
+def issue_instructions(payer: Pubkey, mint: Mint, owner: Pubkey, units: int) -> list[Instruction]:
+    """Create the owner's associated token account if it is missing, and mint units into it."""
     target = associated_token_address(owner, mint.address, mint.program)
     create = Instruction(
         programs.ASSOCIATED_TOKEN,
@@ -110,8 +115,7 @@ def mint_to(ledger: Ledger, mint: Mint, owner: Pubkey, units: int) -> Pubkey:
             AccountMeta(mint.authority.pubkey(), True, False),
         ],
     )
-    _run(ledger, [create, issue], [mint.authority])
-    return target
+    return [create, issue]
 
 
 def _run(ledger: Ledger, instructions: list[Instruction], signers: list[Keypair]) -> None:

@@ -260,16 +260,19 @@ class Database:
         subaccount: str | None = None,
         key: str | None = None,
         status: str | None = None,
+        after_slot: int | None = None,
         limit: int = 1000,
     ) -> list[DepositRow]:
         """Return deposits, oldest first, filtered by whatever is given."""
         rows = self._rows(
             f"SELECT {_DEPOSIT_COLUMNS} FROM deposits WHERE (?1 IS NULL OR subaccount = ?1) "  # noqa: S608
-            "AND (?2 IS NULL OR key = ?2) AND (?3 IS NULL OR status = ?3) ORDER BY slot, key LIMIT ?4",
+            "AND (?2 IS NULL OR key = ?2) AND (?3 IS NULL OR status = ?3) AND (?5 IS NULL OR slot > ?5) "
+            "ORDER BY slot, key LIMIT ?4",
             subaccount,
             key,
             status,
             limit,
+            after_slot,
         )
         return [DepositRow(*(*row[:7], int(row[7]), *row[8:])) for row in rows]
 
