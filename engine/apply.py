@@ -14,31 +14,33 @@ from operator import attrgetter
 from typing import Any
 
 from engine import commands as cm
+from engine.backstop import leave_backstop, register_backstop, set_backstop_capacity
 from engine.deposits import accept_held, deposit, release_held, return_held
-from engine.events import Event, OnDebtSet, PricesUpdated, SubaccountOpened
+from engine.events import Event, OnDebtSet, PricesUpdated, SpotTraded, SubaccountOpened, Traded
+from engine.funding import pay_funding, sample_premium
 from engine.gates import attest, attestation_fault, sample_levels
 from engine.insurance import cover_debts, declare_if_bankrupt, end_settled_debts, socialize_old_debts
 from engine.ledger import emit
-from engine.liquidation import close_endangered, endangered_candidates
+from engine.liquidation import run_liquidations
+from engine.orders import cancel_all_orders, cancel_order, place_order, set_market_state
 from engine.outcome import Accepted, Outcome, Rejected
 from engine.prices import price_fault
+from engine.quotes import quotes_fault, take_quotes
 from engine.rejects import RejectReason
 from engine.settlement import collect, pay_claims, settle_positions, settle_rounding
 from engine.state import State
 from engine.trading import block_trade, transfer
-from engine.units import INSURANCE_FUND, MAX_TIME_NS, MAX_UNITS, ROUNDING, SYSTEM_ACCOUNTS, is_text, order_key
+from engine.units import FEES, INSURANCE_FUND, ROUNDING, SYSTEM_ACCOUNTS
+from engine.wellformed import malformed_field
 from engine.withdrawals import confirm_withdrawal, release_queued, request_withdrawal, return_withdrawal
 
 __all__ = ["Accepted", "Outcome", "Rejected", "apply"]
 
-# Far above every limit that has a reason of its own, far below what would slow arithmetic or break JSON.
-_MAX_INTEGER = 2**127
 # A tick's answer names every position. Whoever sends ticks and prices repeats the last one at most.
 CLOCKWORK_REMEMBERED = 32
-_CLOCKWORK = (cm.Tick, cm.UpdatePrices, cm.AttestReserves)
-_MAY_BE_EMPTY = ("sender", "destination_fault")
-# A wrong slot would lock out every later attestation; a fee beyond all lamports cannot have been paid.
-_UNSIGNED_64 = ("network_fee_units", "slot")
+_CLOCKWORK = (cm.Tick, cm.UpdatePrices, cm.UpdateQuotes, cm.AttestReserves)
+_ORDERS = (cm.PlaceOrder, cm.CancelOrder, cm.CancelAllOrders)
+_TRADES = (Traded, SpotTraded)
 
 
 def apply(state: State, command: cm.Command) -> Outcome:
@@ -50,7 +52,7 @@ def apply(state: State, command: cm.Command) -> Outcome:
     """
     kind = type(command)
     handler, kept_for_ever, body_of = _HANDLERS[kind]
-    fault = _malformed(command)
+    fault = malformed_field(command)
     if fault:
         return Rejected(RejectReason.MALFORMED_COMMAND, fault, recorded=False)
     if kind is cm.Deposit:
@@ -68,13 +70,18 @@ def apply(state: State, command: cm.Command) -> Outcome:
     state.last_time_ns = command.time_ns
     state.sequence += 1
     outcome = handler(state, command)
-    if type(outcome) is Accepted and kept_for_ever:
+    if type(outcome) is Accepted and (kept_for_ever or (kind is cm.PlaceOrder and _has_traded(outcome))):
         answers = state.deposit_answers if kind is cm.Deposit else state.answers
         answers[command.id] = (command, outcome)
     elif kind is not cm.Deposit:
         # The chain decides a deposit's id: one that was refused must be creditable later (R4).
         _remember_for_a_while(state, command, outcome)
     return outcome
+
+
+def _has_traded(outcome: Accepted) -> bool:
+    """Tell whether an order moved money at once: then its answer is kept for ever (R4)."""
+    return any(type(event) in _TRADES for event in outcome.events)
 
 
 def _repeated(answer: Outcome) -> Outcome:
@@ -85,54 +92,24 @@ def _repeated(answer: Outcome) -> Outcome:
 
 def _known(state: State, command_id: str) -> tuple[cm.Command, Outcome] | None:
     found = state.answers.get(command_id)
-    return found or state.recent_answers.get(command_id) or state.clockwork_answers.get(command_id)
+    return (
+        found
+        or state.order_answers.get(command_id)
+        or state.recent_answers.get(command_id)
+        or state.clockwork_answers.get(command_id)
+    )
 
 
 def _remember_for_a_while(state: State, command: cm.Command, outcome: Outcome) -> None:
     answers, kept = state.recent_answers, state.params.remembered_commands
-    if type(command) in _CLOCKWORK and type(outcome) is Accepted:
-        answers, kept = state.clockwork_answers, CLOCKWORK_REMEMBERED
+    if type(outcome) is Accepted:
+        if type(command) in _CLOCKWORK:
+            answers, kept = state.clockwork_answers, CLOCKWORK_REMEMBERED
+        elif type(command) in _ORDERS:
+            answers, kept = state.order_answers, state.params.remembered_orders
     answers[command.id] = (command, outcome)
     while len(answers) > kept:
         del answers[next(iter(answers))]
-
-
-def _malformed(command: cm.Command) -> str:
-    """Name the first field that holds what it may not; "" when all are good."""
-    if type(command.time_ns) is not int or not 0 <= command.time_ns <= MAX_TIME_NS:
-        return "time_ns"
-    for name, value in zip(_FIELDS[type(command)], _VALUES[type(command)](command), strict=True):
-        kind = type(value)
-        if kind is str:
-            if not is_text(value, may_be_empty=name in _MAY_BE_EMPTY):
-                return name
-        elif kind is int:
-            if not -_MAX_INTEGER <= value <= _MAX_INTEGER or (
-                name in _UNSIGNED_64 and not 0 <= value <= MAX_UNITS
-            ):
-                return name
-        elif not _good_tuple(value, name):
-            return name
-    if type(command) is cm.OpenSubaccount and order_key(command.subaccount) is None:
-        return "subaccount"
-    return "on_debt" if getattr(command, "on_debt", "apply") not in ("apply", "hold") else ""
-
-
-def _good_tuple(values: Any, name: str) -> bool:
-    """Check consents (texts), prices and holdings (text, integer): well-formed, no key twice.
-
-    Anything else that passes for an int or a str (a bool, an enum member) is refused: it would be journaled
-    as what it is not.
-    """
-    if type(values) is not tuple:
-        return False
-    if name == "consents":
-        return all(type(value) is str and is_text(value) for value in values)
-    keys = [key for key, _ in values]
-    if not all(type(key) is str and is_text(key) for key in keys) or len(set(keys)) != len(keys):
-        return False
-    lowest = 0 if name == "holdings" else -_MAX_INTEGER
-    return all(type(value) is int and lowest <= value <= _MAX_INTEGER for _, value in values)
 
 
 def _open_subaccount(state: State, command: cm.OpenSubaccount) -> Outcome:
@@ -170,10 +147,35 @@ def _update_prices(state: State, command: cm.UpdatePrices) -> Outcome:
     # No refusal below this line.
     out: list[Event] = []
     emit(state, out, PricesUpdated(command.index_prices, command.mark_prices))
-    close_endangered(state, endangered_candidates(state), out)
+    assets = [asset for asset, _ in command.index_prices]
+    marked = [market for market, _ in command.mark_prices]
+    for market, params in state.markets.items():
+        if not params.is_spot and (market in marked or params.asset in assets):
+            sample_premium(state, market)
+    _after_prices(state, out)
+    return Accepted(tuple(out))
+
+
+def _update_quotes(state: State, command: cm.UpdateQuotes) -> Outcome:
+    """Set an asset's index and its marks out of quotes and books (R13), then act as on any price (R20).
+
+    Rejects: unknown_asset.
+    """
+    fault = quotes_fault(state, command)
+    if fault is not None:
+        return fault
+    # No refusal below this line.
+    out: list[Event] = []
+    take_quotes(state, command, out)
+    _after_prices(state, out)
+    return Accepted(tuple(out))
+
+
+def _after_prices(state: State, out: list[Event]) -> None:
+    """Act on new prices: liquidate (R20), end debts, release held deposits (R29)."""
+    run_liquidations(state, out)
     end_settled_debts(state, out)
     release_held(state, out)
-    return Accepted(tuple(out))
 
 
 def _tick(state: State, command: cm.Tick) -> Outcome:
@@ -181,7 +183,9 @@ def _tick(state: State, command: cm.Tick) -> Outcome:
     cover, pay, write off.
     """
     out: list[Event] = []
-    close_endangered(state, endangered_candidates(state), out)
+    pay_funding(state, command.time_ns, out)
+    run_liquidations(state, out)
+    settle_positions(state, state.subaccounts[FEES], out)
     for market in state.markets:
         for one in state.ordered(state.holders[market]):
             settle_positions(state, one, out)
@@ -194,7 +198,7 @@ def _tick(state: State, command: cm.Tick) -> Outcome:
     for one in losers:
         collect(state, one, out)
     # A haircut can cost a subaccount its maintenance margin.
-    if close_endangered(state, [one for one in losers if one.id not in state.debts], out):
+    if run_liquidations(state, out):
         settle_rounding(state, out)
         collect(state, state.subaccounts[ROUNDING], out)
     for one in losers:
@@ -235,6 +239,11 @@ _TABLE: dict[type[Any], tuple[_Handler, bool]] = {
     cm.SetOnDebt: (_set_on_debt, False),
     cm.UpdatePrices: (_update_prices, False),
     cm.BlockTrade: (block_trade, True),
+    cm.PlaceOrder: (place_order, False),
+    cm.CancelOrder: (cancel_order, False),
+    cm.CancelAllOrders: (cancel_all_orders, False),
+    cm.SetMarketState: (set_market_state, False),
+    cm.UpdateQuotes: (_update_quotes, False),
     cm.Tick: (_tick, False),
     cm.Deposit: (deposit, True),
     cm.AcceptHeldDeposit: (accept_held, True),
@@ -244,9 +253,8 @@ _TABLE: dict[type[Any], tuple[_Handler, bool]] = {
     cm.ConfirmWithdrawal: (confirm_withdrawal, True),
     cm.ReturnWithdrawal: (return_withdrawal, True),
     cm.AttestReserves: (_attest_reserves, False),
+    cm.RegisterBackstop: (register_backstop, False),
+    cm.SetBackstopCapacity: (set_backstop_capacity, False),
+    cm.LeaveBackstop: (leave_backstop, False),
 }
 _HANDLERS = {kind: (handler, kept, _body_of(kind)) for kind, (handler, kept) in _TABLE.items()}
-_FIELDS = {kind: tuple([one.name for one in fields(kind)]) for kind in _TABLE}
-_VALUES: dict[type[Any], Callable[[Any], tuple[Any, ...]]] = {
-    kind: attrgetter(*_FIELDS[kind]) for kind in _TABLE
-}

@@ -178,26 +178,6 @@ class PnlSettled:
 
 
 @dataclass(frozen=True, slots=True)
-class PositionClosed:
-    """A position below maintenance was reduced at mark against an opposite holder (R20).
-
-    subaccount: base += base_units (signed), quote += quote_usd6. counterparty: base -= base_units, quote +=
-    counterparty_quote_usd6. rounding: quote += rounding_usd6. base_left_units is what the subaccount still
-    holds.
-    """
-
-    subaccount: SubaccountId
-    counterparty: SubaccountId
-    market: str
-    base_units: int
-    price_e8: int
-    quote_usd6: int
-    counterparty_quote_usd6: int
-    rounding_usd6: int
-    base_left_units: int
-
-
-@dataclass(frozen=True, slots=True)
 class LiquidationStarted:
     """A subaccount failed and is in liquidation, in stage "book" (R20)."""
 
@@ -231,9 +211,9 @@ class LiquidationEnded:
 class BackstopFilled:
     """A backstop provider took a position, or a part of it (R23).
 
-    subaccount: base += base_units (signed), quote += quote_usd6, in which released_usd6 is deducted. provider: base
-    -= base_units, quote += provider_quote_usd6, in which provider_usd6 is contained. rounding: quote +=
-    rounding_usd6. insurance_fund: unsettled += fund_usd6. released = provider_usd6 + fund_usd6.
+    subaccount: base += base_units (signed), quote += quote_usd6, in which released_usd6 is deducted.
+    provider: base -= base_units, quote += provider_quote_usd6, in which provider_usd6 is contained. rounding:
+    quote += rounding_usd6. insurance_fund: unsettled += fund_usd6. released = provider_usd6 + fund_usd6.
     """
 
     subaccount: SubaccountId
@@ -674,7 +654,6 @@ Event: TypeAlias = (
     | QuotesTaken
     | FundingPaid
     | PnlSettled
-    | PositionClosed
     | LiquidationStarted
     | LiquidationStageChanged
     | LiquidationEnded
@@ -723,7 +702,6 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     QuotesTaken,
     FundingPaid,
     PnlSettled,
-    PositionClosed,
     LiquidationStarted,
     LiquidationStageChanged,
     LiquidationEnded,

@@ -276,19 +276,6 @@ def _pnl_settled(state: State, event: ev.PnlSettled) -> None:
     _unsettled(state, event.subaccount, event.pnl_usd6)
 
 
-def _position_closed(state: State, event: ev.PositionClosed) -> None:
-    _position(state, event.subaccount, event.market, event.base_units, event.quote_usd6, event.price_e8)
-    _position(
-        state,
-        event.counterparty,
-        event.market,
-        -event.base_units,
-        event.counterparty_quote_usd6,
-        event.price_e8,
-    )
-    _rounding(state, event.market, event.rounding_usd6)
-
-
 def _backstop_filled(state: State, event: ev.BackstopFilled) -> None:
     market, units, price_e8 = event.market, event.base_units, event.price_e8
     _position(state, event.subaccount, market, units, event.quote_usd6, price_e8)
@@ -572,7 +559,6 @@ _POSTINGS: dict[type[ev.Event], Callable[[State, Any], None]] = {
     ev.QuotesTaken: _quotes_taken,
     ev.FundingPaid: _funding_paid,
     ev.PnlSettled: _pnl_settled,
-    ev.PositionClosed: _position_closed,
     ev.LiquidationStarted: _liquidation_started,
     ev.LiquidationStageChanged: _liquidation_stage_changed,
     ev.LiquidationEnded: _liquidation_ended,

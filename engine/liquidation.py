@@ -1,168 +1,216 @@
-"""What happens to a subaccount below maintenance margin (R20).
+"""What happens to a subaccount below maintenance margin (R20-R24): the driver of the state machine.
 
-Until the three-stage waterfall exists, `close_at_mark` is all there is: position by position, the largest
-maintenance margin first, against opposite holders at mark, the lowest margin fraction first, ties in
-canonical order, until the subaccount has recovered or nothing is left. Then its loss is collected at once,
-and if a debt is left the subaccount is bankrupt.
+Owns: who enters, whose step is due, and what a step does in each stage; engine/waterfall.py has the table
+and the questions. Rules: everyone who fails enters before anybody makes a step, so that all of them can be
+netted; steps go by order of entry; a market whose mark is stale sees only the book (R13). Must not know how a
+provider or a counterparty is chosen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cmp_to_key
-from heapq import heapify, heappop, heappush
-from typing import Any
+from dataclasses import dataclass
 
-from engine.events import Event, PositionClosed
+from engine.adl import Opposites, auto_deleverage, net_liquidatees
+from engine.backstop import take_by_backstop
+from engine.danger import endangered
+from engine.events import Event, LiquidationEnded, LiquidationStageChanged, LiquidationStarted
+from engine.fixed import discounted_price_up_e8, multiple_down, ppm_of_down, premium_price_down_e8
 from engine.insurance import declare_if_bankrupt
 from engine.ledger import emit
-from engine.margin import (
-    compare_margin_fractions,
-    is_recovered,
-    margin_with,
-    meets_maintenance_margin,
-    position_value_usd6,
-)
+from engine.lending import redeem_for_liquidation, repay_from_cash
+from engine.margin import Margin, is_recovered, margin_with
+from engine.orders import cancel_all, take_liquidity
+from engine.prices import is_stale
 from engine.settlement import cancel_queued, collect, settle_positions
+from engine.stages import ADL, BACKSTOP, BOOK, count_fill
 from engine.state import State, Subaccount
-from engine.units import OrderKey, SubaccountId
-
-# (margin fraction, canonical order, version, who): no two share the first three.
-_Entry = tuple[Any, OrderKey, int, Subaccount]
-_by_margin_fraction = cmp_to_key(compare_margin_fractions)
-
-
-class Ranking:
-    """Holders of each side of each market by margin fraction, lowest first, ties in canonical order.
-
-    Good for one command: prices must not change while it lives. A side is ranked when it is first asked for;
-    after that only those whose balances changed are ranked anew, so that a crash of n subaccounts costs n log
-    n and not n squared.
-    """
-
-    def __init__(self, state: State) -> None:
-        """Rank nothing yet."""
-        self._state = state
-        self._sides: dict[tuple[str, bool], list[_Entry]] = {}
-        self._versions: dict[SubaccountId, int] = {}
-
-    def take_lowest(self, market: str, is_long: bool) -> Subaccount | None:
-        """Take the holder with the lowest margin fraction off a side; None when nobody is left."""
-        side = self._sides.get((market, is_long))
-        if side is None:
-            holders = [self._state.subaccounts[name] for name in self._state.holders[market]]
-            side = [self._entry(one) for one in holders if _is_on_side(one, market, is_long)]
-            heapify(side)
-            self._sides[market, is_long] = side
-        while side:
-            _, _, version, one = heappop(side)
-            if version == self._versions.get(one.id, 0) and _is_on_side(one, market, is_long):
-                return one
-        return None
-
-    def changed(self, one: Subaccount) -> None:
-        """Rank a holder anew wherever it is ranked, because its balances changed."""
-        self._versions[one.id] = self._versions.get(one.id, 0) + 1
-        for (market, is_long), side in self._sides.items():
-            if _is_on_side(one, market, is_long):
-                heappush(side, self._entry(one))
-
-    def _entry(self, one: Subaccount) -> _Entry:
-        fraction = _by_margin_fraction(margin_with(self._state, one))
-        return fraction, one.order, self._versions.get(one.id, 0), one
+from engine.units import SubaccountId
+from engine.waterfall import (
+    BACKSTOP_EXHAUSTED,
+    BANKRUPT,
+    FAILED,
+    HEALTHY,
+    RUINED,
+    finding_of_recovery,
+    finding_on_the_book,
+    has_nothing_to_close,
+    next_state,
+    state_of,
+)
+from engine.zero_price import markets_by_maintenance
 
 
-def close_endangered(state: State, candidates: Iterable[Subaccount], out: list[Event]) -> bool:
-    """Check candidates exactly, in the order given, and close those that fail R20. True if any was closed."""
-    ranking: Ranking | None = None
-    for one in candidates:
-        if not meets_maintenance_margin(margin_with(state, one)):
-            ranking = ranking or Ranking(state)
-            close_at_mark(state, one, ranking, out)
-    return ranking is not None
+@dataclass(frozen=True, slots=True)
+class LiquidationStatus:
+    """Where a subaccount stands in the waterfall (R20); times are 0 while it is not in liquidation."""
+
+    state: str
+    since_ns: int
+    next_step_ns: int
+    idle_steps: int
+    margin: Margin
 
 
-def close_at_mark(state: State, one: Subaccount, ranking: Ranking, out: list[Event]) -> None:
-    """Close one endangered subaccount; the waterfall (R21-R24) will replace this function."""
-    if state.queued:
-        cancel_queued(state, one, out)
-    settle_positions(state, one, out)
-    for market in _by_maintenance_margin(state, one):
-        if is_recovered(state, margin_with(state, one)):
-            break
-        _close_position(state, one, market, ranking, out)
-    collect(state, one, out)
-    declare_if_bankrupt(state, one, out)
-    ranking.changed(one)
+def liquidation_status(state: State, subaccount: SubaccountId) -> LiquidationStatus:
+    """Describe a subaccount's liquidation at the present prices. Raises KeyError for an unknown one."""
+    one = state.subaccounts[subaccount]
+    margin = margin_with(state, one)
+    liquidation = state.liquidations.get(subaccount)
+    if liquidation is None:
+        return LiquidationStatus(state_of(state, one), 0, 0, 0, margin)
+    return LiquidationStatus(
+        liquidation.stage, liquidation.since_ns, liquidation.next_step_ns, liquidation.idle_steps, margin
+    )
 
 
-def endangered_candidates(state: State) -> list[Subaccount]:
-    """List everyone who could fail R20 after a price change: position holders and realized losers, in
-    canonical order.
-    """
-    ids = dict.fromkeys(state.unsettled_holders)
-    for market in state.markets:
-        ids.update(state.holders[market])
-    return [one for one in state.ordered(ids) if not one.is_system and one.id not in state.debts]
+def run_liquidations(state: State, out: list[Event]) -> bool:
+    """Let everyone who fails enter, then make every step that is due (R20). True if any step was made."""
+    for one in endangered(state):
+        if one.id not in state.liquidations:
+            _enter(state, one, out)
+    now_ns = state.last_time_ns
+    due = [name for name, one in state.liquidations.items() if one.next_step_ns <= now_ns]
+    opposites = Opposites(state, out)
+    for name in due:
+        _step(state, state.subaccounts[name], opposites, out)
+    return bool(due)
 
 
-def _by_maintenance_margin(state: State, one: Subaccount) -> list[str]:
-    def rank(market: str) -> tuple[int, str]:
-        position = one.positions[market]
-        without = margin_with(state, one, market=market, base_units=-position.base_units)
-        return without.maintenance_margin_usd6, market
-
-    # The market without which least maintenance margin is left is the one that needs most.
-    return sorted([market for market in one.positions if one.positions[market].base_units], key=rank)
-
-
-def _close_position(state: State, one: Subaccount, market: str, ranking: Ranking, out: list[Event]) -> None:
-    base_units = one.positions[market].base_units
-    is_long = base_units > 0
-    while base_units:
-        counterparty = ranking.take_lowest(market, not is_long)
-        if counterparty is None:  # cannot be while Σ base = 0 (I2)
-            return
-        size = min(abs(base_units), abs(counterparty.positions[market].base_units))
-        moved = -size if is_long else size
-        settle_positions(state, counterparty, out)
-        _trade_at_mark(state, one, counterparty, market, moved, out)
-        ranking.changed(counterparty)
-        base_units += moved
-
-
-def _is_on_side(one: Subaccount, market: str, is_long: bool) -> bool:
-    position = one.positions.get(market)
-    return position is not None and position.base_units != 0 and (position.base_units > 0) == is_long
-
-
-def _trade_at_mark(
-    state: State, one: Subaccount, counterparty: Subaccount, market: str, base_units: int, out: list[Event]
-) -> None:
-    """Move base_units from the counterparty to one; each side's quote stays minus the value of its base at
-    mark.
-    """
-    quote_usd6 = _quote_change(state, one, market, base_units)
-    counterparty_quote_usd6 = _quote_change(state, counterparty, market, -base_units)
+def _enter(state: State, one: Subaccount, out: list[Event]) -> None:
+    """Begin a liquidation with stage 0 (R21)."""
+    next_state(state_of(state, one), FAILED)
+    margin = margin_with(state, one)
     emit(
         state,
         out,
-        PositionClosed(
-            subaccount=one.id,
-            counterparty=counterparty.id,
-            market=market,
-            base_units=base_units,
-            price_e8=state.mark_prices[market].price_e8,
-            quote_usd6=quote_usd6,
-            counterparty_quote_usd6=counterparty_quote_usd6,
-            rounding_usd6=-quote_usd6 - counterparty_quote_usd6,
-            base_left_units=one.positions[market].base_units + base_units,
+        LiquidationStarted(
+            one.id, margin.net_equity_usd6, margin.account_value_usd6, margin.maintenance_margin_usd6
         ),
     )
+    cancel_all(state, one, out)
+    if state.queued:
+        cancel_queued(state, one, out)
+    settle_positions(state, one, out)
+    redeem_for_liquidation(state, one, out)
+    repay_from_cash(state, one, out)
+    state.liquidations[one.id].entry_units = {
+        market: abs(position.base_units)
+        for market, position in sorted(one.positions.items())
+        if position.base_units
+    }
 
 
-def _quote_change(state: State, one: Subaccount, market: str, base_units: int) -> int:
-    before = one.positions[market].base_units
-    return position_value_usd6(state, market, before) - position_value_usd6(
-        state, market, before + base_units
+def _step(state: State, one: Subaccount, opposites: Opposites, out: list[Event]) -> None:
+    """Make one step (R20): over? next stage? act; over?"""
+    liquidation = state.liquidations[one.id]
+    liquidation.next_step_ns = state.last_time_ns + state.params.step_ns
+    if _is_over(state, one, out):
+        return
+    if liquidation.stage == BOOK:
+        finding = finding_on_the_book(state, liquidation, margin_with(state, one))
+        if finding:
+            _advance(state, one, finding, out)
+    markets = markets_by_maintenance(state, one)
+    stale = [market for market in markets if is_stale(state, state.mark_prices[market])]
+    fresh = [market for market in markets if market not in stale]
+    if liquidation.stage == BOOK:
+        filled = _trade_on_the_book(state, one, markets, out)
+        liquidation.idle_steps = 0 if filled else liquidation.idle_steps + 1
+    else:
+        _trade_on_the_book(state, one, stale, out)
+    if liquidation.stage == BACKSTOP:
+        for market in fresh:
+            if _has_recovered(state, one):
+                break
+            take_by_backstop(state, one, market, out)
+        if not _has_recovered(state, one) and any(_base(one, market) for market in fresh):
+            _advance(state, one, BACKSTOP_EXHAUSTED, out)
+    if liquidation.stage == ADL:
+        _deleverage(state, one, opposites, out)
+    _is_over(state, one, out)
+
+
+def _is_over(state: State, one: Subaccount, out: list[Event]) -> bool:
+    """Ask whether a liquidation is over, and end it (R20). When nothing is left to close, its loss is
+    collected first.
+    """
+    if has_nothing_to_close(one):
+        settle_positions(state, one, out)
+        collect(state, one, out)
+        declare_if_bankrupt(state, one, out)
+    if one.id in state.debts:
+        finding = RUINED
+    else:
+        finding = finding_of_recovery(state, one, margin_with(state, one))
+    if not finding:
+        return False
+    after = next_state(state.liquidations[one.id].stage, finding)
+    emit(state, out, LiquidationEnded(one.id, finding))
+    return after in (HEALTHY, BANKRUPT)
+
+
+def _advance(state: State, one: Subaccount, finding: str, out: list[Event]) -> None:
+    stage = next_state(state.liquidations[one.id].stage, finding)
+    emit(state, out, LiquidationStageChanged(one.id, stage, finding))
+
+
+def _trade_on_the_book(state: State, one: Subaccount, markets: list[str], out: list[Event]) -> bool:
+    """Make one small order per market (R22), until recovered. True if anything was filled."""
+    filled = False
+    for market in markets:
+        if _has_recovered(state, one):
+            break
+        base_units = _base(one, market)
+        is_buy = base_units < 0
+        limit_e8 = limit_price_e8(state, market, is_buy)
+        units = min(_step_units(state, one, market), _takeable_units(state, market, is_buy, limit_e8))
+        traded = take_liquidity(state, one, market, is_buy, units, limit_e8, out) if units else 0
+        if traded:
+            filled = True
+            count_fill(state, one, BOOK, market, traded)
+    return filled
+
+
+def limit_price_e8(state: State, market: str, is_buy: bool) -> int:
+    """Give the limit of a liquidation order: floor(mark x (1 + band)) to buy, ceil(mark x (1 - band)) to sell
+    (R22).
+    """
+    band_ppm = state.markets[market].liquidation_band_ppm
+    mark_e8 = state.mark_prices[market].price_e8
+    return premium_price_down_e8(mark_e8, band_ppm) if is_buy else discounted_price_up_e8(mark_e8, band_ppm)
+
+
+def _step_units(state: State, one: Subaccount, market: str) -> int:
+    """Give min(|base|, max(one lot, 10% of the size at entry)), in whole lots (R22)."""
+    lot_units = state.markets[market].lot_units
+    entry_units = state.liquidations[one.id].entry_units.get(market, 0)
+    part_units = multiple_down(ppm_of_down(entry_units, state.params.liquidation_step_ppm), lot_units)
+    return multiple_down(min(abs(_base(one, market)), max(lot_units, part_units)), lot_units)
+
+
+def _takeable_units(state: State, market: str, is_buy: bool, limit_e8: int) -> int:
+    """Give a quarter of what rests inside the band, in whole lots (R22)."""
+    visible_units = state.books[market].units_inside(not is_buy, limit_e8)
+    return multiple_down(
+        ppm_of_down(visible_units, state.params.depth_share_ppm), state.markets[market].lot_units
     )
+
+
+def _deleverage(state: State, one: Subaccount, opposites: Opposites, out: list[Event]) -> None:
+    """Net, then deleverage, market by market, until recovered (R24)."""
+    for market in markets_by_maintenance(state, one):
+        if is_stale(state, state.mark_prices[market]):
+            continue
+        for close in (net_liquidatees, auto_deleverage):
+            if _has_recovered(state, one):
+                return
+            close(state, one, market, opposites, out)
+
+
+def _has_recovered(state: State, one: Subaccount) -> bool:
+    return is_recovered(state, margin_with(state, one))
+
+
+def _base(one: Subaccount, market: str) -> int:
+    position = one.positions.get(market)
+    return 0 if position is None else position.base_units

@@ -23,7 +23,8 @@ from engine.withdrawals import amount_fault, cash_out_fault
 def block_trade(state: State, command: BlockTrade) -> Outcome:
     """Book a block trade: the buyer owes the notional rounded up, the seller is given it rounded down (R2).
 
-    Rejects: those of `_terms_fault`, outstanding_negative_equity, insufficient_initial_margin, stale_price.
+    Rejects: those of `_terms_fault`, in_liquidation, outstanding_negative_equity,
+    insufficient_initial_margin, stale_price.
     """
     fault = _terms_fault(state, command)
     if fault is not None:
@@ -35,6 +36,9 @@ def block_trade(state: State, command: BlockTrade) -> Outcome:
         (state.subaccounts[command.buyer], command.base_units, buyer_quote_usd6),
         (state.subaccounts[command.seller], -command.base_units, seller_quote_usd6),
     )
+    for one, _, _ in sides:
+        if one.id in state.liquidations:
+            return Rejected(RejectReason.IN_LIQUIDATION, one.id)
     for one, _, _ in sides:
         if outstanding_of(state, one):
             return Rejected(RejectReason.OUTSTANDING_NEGATIVE_EQUITY, one.id)

@@ -87,7 +87,7 @@ def cash_out_fault(state: State, one: Subaccount, asset: str, units: int) -> Rej
     is not called in liquidation: nothing is left to close, its debt is what stands in the way.
     """
     margin = margin_with(state, one)
-    if margin.exposure_usd6 and not meets_maintenance_margin(margin):
+    if one.id in state.liquidations or (margin.exposure_usd6 and not meets_maintenance_margin(margin)):
         return Rejected(RejectReason.IN_LIQUIDATION)
     if outstanding_of(state, one):
         return Rejected(RejectReason.OUTSTANDING_NEGATIVE_EQUITY, f"{-margin.account_value_usd6} usd6")

@@ -71,6 +71,15 @@ class Exchange:
         for name in names:
             self.must(cm.OpenSubaccount, name, on_debt)
 
+    def backstop(self, name: str = "90/0", per_minute_usd: int = 1_000_000) -> None:
+        """Open a backstop provider for all perpetual markets, with 0.01 BTC ($600) behind it."""
+        self.open(name)
+        self.deposit(name, 10**6, "BTC")
+        self.must(cm.RegisterBackstop, name)
+        for market in ("SOL-PERP", "BTC-PERP"):
+            capacity_usd6 = per_minute_usd * USDC
+            self.must(cm.SetBackstopCapacity, name, market, capacity_usd6, 60 * capacity_usd6)
+
     def prices(self, sol_usd: int, btc_usd: int = 60_000, mark_usd: int | None = None) -> tuple[Any, ...]:
         """Set index prices in whole dollars; marks equal the index unless SOL's is given."""
         sol, btc = sol_usd * DOLLAR_E8, btc_usd * DOLLAR_E8
@@ -148,14 +157,17 @@ def make_exchange() -> type[Exchange]:
 def indebted(exchange: Exchange) -> Exchange:
     """Give an exchange where 1/0 owes $1,000 that nobody covers, and 2/0 holds a claim of $1,000.
 
-    Both deposit $1,000; 1/0 buys 100 SOL at 150 from 2/0; the mark falls to 130: a loss of $2,000, of which
-    $1,000 is collected and paid to 2/0 at the tick.
+    Both deposit $1,000; 1/0 buys 100 SOL at 150 from 2/0; the mark falls to 130: a loss of $2,000. A backstop
+    provider takes 1/0's position at mark and closes it against 2/0, who takes his profit. $1,000 of the loss
+    is collected and paid to 2/0 at the tick.
     """
+    exchange.backstop()
     exchange.deposit("1/0", 1_000 * USDC)
     exchange.deposit("2/0", 1_000 * USDC)
     assert isinstance(exchange.trade("1/0", "2/0", 100 * SOL, 150), Accepted)
     exchange.wait(10)
     exchange.prices(130)
+    assert isinstance(exchange.trade("2/0", "90/0", 100 * SOL, 130), Accepted)
     exchange.tick()
     assert (exchange.unsettled("1/0"), exchange.unsettled("2/0")) == (-1_000 * USDC, 1_000 * USDC)
     return exchange

@@ -95,6 +95,8 @@ def test_r28_an_asset_without_a_price_is_credited_and_collected_later(make_excha
     exchange = make_exchange()
     exchange.open("1/0", "2/0")
     exchange.must(cm.UpdatePrices, (), (("SOL-PERP", 150 * 10**8),))
+    exchange.backstop()
+    exchange.deposit("90/0", 1_000 * USDC)
     exchange.deposit("1/0", 40 * USDC)
     exchange.deposit("2/0", 1_000 * USDC)
     assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)

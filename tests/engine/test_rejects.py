@@ -33,10 +33,12 @@ def prepared(params: Any = None) -> Exchange:
 
 
 def bankrupt(exchange: Exchange) -> Exchange:
-    """Make 1/0 owe: it loses all."""
+    """Make 1/0 owe: it loses all, and a backstop provider takes its position at mark."""
+    exchange.backstop()
     assert isinstance(exchange.trade("1/0", "2/0", 100 * SOL, 150), Accepted)
     exchange.prices(90)
     assert exchange.unsettled("1/0") < 0
+    assert isinstance(exchange.trade("2/0", "90/0", 100 * SOL, 90), Accepted)
     return exchange
 
 
@@ -50,6 +52,10 @@ def block(exchange: Exchange, **changes: Any) -> Any:
         "consents": BOTH,
     }
     return exchange.send(cm.BlockTrade, **(body | changes))
+
+
+def capacity(exchange: Exchange, name: str, market: str = "SOL-PERP", minute: int = 1, hour: int = 1) -> Any:
+    return exchange.send(cm.SetBackstopCapacity, name, market, minute, hour)
 
 
 def held(exchange: Exchange, asset: str = "USDC", units: int = 5 * USDC, sender: str = "sender") -> str:
@@ -89,17 +95,15 @@ def endangered(exchange: Exchange) -> Any:
 
 
 def uncollected(exchange: Exchange) -> Any:
-    """Close 1/0 against 2/0, whose short from 120 is thereby realized at a loss that no tick has collected
-    yet.
-    """
-    exchange.open("3/0")
-    exchange.deposit("3/0", 10_000 * USDC)
-    exchange.prices(120)
-    assert isinstance(exchange.trade("3/0", "2/0", 10 * SOL, 120), Accepted)
-    exchange.prices(150)
-    assert isinstance(exchange.trade("1/0", "3/0", 100 * SOL, 150), Accepted)
-    exchange.prices(130)
-    assert (exchange.base("1/0"), exchange.unsettled("2/0")) == (0, -100 * USDC)
+    """Realize a loss of 2/0 that no tick has collected yet: stage 0 of a liquidation that a deposit ends."""
+    exchange.deposit("1/0", 10_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 500 * SOL, 150), Accepted)
+    exchange.prices(153)
+    assert exchange.unsettled("2/0") == -1_500 * USDC
+    exchange.deposit("2/0", 1_000 * USDC)
+    exchange.wait(1)
+    exchange.prices(153)
+    assert not exchange.state.liquidations
     return exchange.withdraw("2/0", 10 * USDC)
 
 
@@ -188,6 +192,23 @@ ROWS: list[tuple[RejectReason, str, Row]] = [
     (R.SAME_SUBACCOUNT, "trade", lambda x: block(x, seller="1/0")),
     (R.SAME_SUBACCOUNT, "transfer", lambda x: x.send(cm.Transfer, "1/0", "1/0", "USDC", 1)),
     (R.DIFFERENT_ACCOUNTS, "", lambda x: x.send(cm.Transfer, "1/0", "2/0", "USDC", 1)),
+    (R.ALREADY_BACKSTOP_PROVIDER, "", lambda x: (x.backstop(), x.send(cm.RegisterBackstop, "90/0"))[1]),
+    (R.NOT_BACKSTOP_PROVIDER, "capacity", lambda x: capacity(x, "1/0")),
+    (R.NOT_BACKSTOP_PROVIDER, "leave", lambda x: x.send(cm.LeaveBackstop, "1/0")),
+    (R.UNKNOWN_SUBACCOUNT, "backstop", lambda x: x.send(cm.RegisterBackstop, "9/9")),
+    (R.UNKNOWN_SUBACCOUNT, "capacity", lambda x: capacity(x, "9/9")),
+    (R.UNKNOWN_SUBACCOUNT, "leave", lambda x: x.send(cm.LeaveBackstop, "9/9")),
+    (R.SYSTEM_ACCOUNT_NOT_ALLOWED, "backstop", lambda x: x.send(cm.RegisterBackstop, "insurance_fund")),
+    (R.SYSTEM_ACCOUNT_NOT_ALLOWED, "capacity", lambda x: capacity(x, "fees")),
+    (R.SYSTEM_ACCOUNT_NOT_ALLOWED, "leave", lambda x: x.send(cm.LeaveBackstop, "fees")),
+    (R.UNKNOWN_MARKET, "capacity", lambda x: (x.backstop(), capacity(x, "90/0", "DOGE-PERP"))[1]),
+    (
+        R.UNKNOWN_MARKET,
+        "capacity of a spot market",
+        lambda x: (x.backstop(), capacity(x, "90/0", "SOL/USDC"))[1],
+    ),
+    (R.AMOUNT_NEGATIVE, "per minute", lambda x: (x.backstop(), capacity(x, "90/0", minute=-1))[1]),
+    (R.AMOUNT_NEGATIVE, "per hour", lambda x: (x.backstop(), capacity(x, "90/0", hour=-1))[1]),
     (R.CONSENT_MISSING, "seller", lambda x: block(x, consents=("1/0",))),
     (R.CONSENT_MISSING, "both", lambda x: block(x, consents=())),
     (R.AMOUNT_NOT_POSITIVE, "deposit 0", lambda x: x.send(cm.Deposit, "1/0", "USDC", 0, "w")),

@@ -11,10 +11,11 @@ from engine.events import (
     CollateralConverted,
     DebtCovered,
     DebtEnded,
+    LiquidationEnded,
+    LiquidationStarted,
     LossCollected,
     LossSocialized,
     PnlSettled,
-    PositionClosed,
     SubaccountBankrupt,
     WithdrawalReturned,
 )
@@ -99,51 +100,6 @@ def test_r26_losses_convert_collateral_cheapest_haircut_first(exchange: Exchange
     assert (exchange.cash("2/0"), exchange.unsettled("2/0")) == (1_700 * USDC, 0)
 
 
-def test_r20_closing_takes_the_lowest_margin_fraction_first(exchange: Exchange) -> None:
-    exchange.open("3/0", "4/0")
-    exchange.deposit("1/0", 40 * USDC)
-    exchange.deposit("2/0", 900 * USDC)
-    exchange.deposit("3/0", 500 * USDC)
-    exchange.deposit("4/0", 500 * USDC)
-    for seller, size in (("2/0", 4), ("4/0", 3), ("3/0", 3)):
-        assert isinstance(exchange.trade("1/0", seller, size * SOL, 150), Accepted)
-    events = exchange.prices(147)
-    closed = [event for event in events if isinstance(event, PositionClosed)]
-    # 3/0 and 4/0 tie exactly (same size, same equity): canonical order; 2/0 has the highest fraction.
-    assert [(event.counterparty, event.base_units) for event in closed] == [
-        ("3/0", -3 * SOL),
-        ("4/0", -3 * SOL),
-        ("2/0", -4 * SOL),
-    ]
-    assert exchange.base("1/0") == exchange.base("2/0") == exchange.base("3/0") == 0
-    assert exchange.cash("1/0") == 10 * USDC  # what was left is the customer's: no fee
-    assert not any(isinstance(event, SubaccountBankrupt) for event in events)
-
-
-def test_r20_closing_stops_when_recovered(exchange: Exchange) -> None:
-    """R20: the market that needs most goes first; the other one stays when equity then is 105% of
-    maintenance.
-    """
-    exchange.deposit("1/0", 100 * USDC)
-    exchange.deposit("2/0", 10_000 * USDC)
-    assert isinstance(exchange.trade("1/0", "2/0", 20 * SOL, 150), Accepted)
-    assert isinstance(exchange.trade("1/0", "2/0", 10**6, 60_000, "BTC-PERP"), Accepted)
-    # Loss of 60: equity 40 <= maintenance 20 x 147 x 1.35% + 600 x 0.667% = 39.69 + 4.00
-    closed = [event for event in exchange.prices(147) if isinstance(event, PositionClosed)]
-    assert [event.market for event in closed] == ["SOL-PERP"]
-    assert (exchange.base("1/0"), exchange.base("1/0", "BTC-PERP")) == (0, 10**6)
-
-
-def test_r20_r27_bankruptcy_at_once_on_the_mark_that_causes_it(exchange: Exchange) -> None:
-    exchange.deposit("1/0", 1_000 * USDC)
-    exchange.deposit("2/0", 1_000 * USDC)
-    assert isinstance(exchange.trade("1/0", "2/0", 100 * SOL, 150), Accepted)
-    events = exchange.prices(130)
-    assert kinds(events[1:]) == [PnlSettled, PnlSettled, PositionClosed, LossCollected, SubaccountBankrupt]
-    assert events[-1].outstanding_usd6 == 1_000 * USDC
-    assert list(exchange.state.debts) == ["1/0"]
-
-
 def test_r20_an_account_without_positions_below_zero_is_not_missed(exchange: Exchange) -> None:
     """R20: all collateral is SOL, the loss is realized but not collected, and SOL's index falls before the
     tick.
@@ -159,12 +115,20 @@ def test_r20_an_account_without_positions_below_zero_is_not_missed(exchange: Exc
     assert exchange.base("1/0") == 0
     events = exchange.must(cm.UpdatePrices, (("SOL", 90 * 10**8),), ())
     # 4 SOL at 90 x 0.95 pay 342 of 400.
-    assert kinds(events[1:]) == [PnlSettled, CollateralConverted, SubaccountBankrupt]
-    assert events[-1].outstanding_usd6 == 58 * USDC
+    assert kinds(events[1:]) == [
+        LiquidationStarted,
+        PnlSettled,
+        CollateralConverted,
+        SubaccountBankrupt,
+        LiquidationEnded,
+    ]
+    assert events[-2].outstanding_usd6 == 58 * USDC
+    assert events[-1].outcome == "bankrupt" and not exchange.state.liquidations
 
 
 def test_r26_claims_are_paid_pro_rata_by_largest_remainder(exchange: Exchange) -> None:
     exchange.open("3/0", "4/0")
+    exchange.backstop()
     exchange.deposit("1/0", 100 * USDC)
     for name in ("2/0", "3/0", "4/0"):
         exchange.deposit(name, 1_000 * USDC)
@@ -218,6 +182,7 @@ def test_r27_write_off_shares_between_winners(make_exchange: type[Exchange]) -> 
     exchange = make_exchange(replace(default_params(), write_off_after_ns=SECOND))
     exchange.open("1/0", "2/0", "3/0", "4/0")
     exchange.prices(150)
+    exchange.backstop()
     exchange.deposit("1/0", 100 * USDC)
     for name in ("2/0", "3/0", "4/0"):
         exchange.deposit(name, 1_000 * USDC)
@@ -237,6 +202,8 @@ def test_r26_collateral_without_a_price_waits_for_one(make_exchange: type[Exchan
     exchange = make_exchange()
     exchange.open("1/0", "2/0")
     exchange.must(cm.UpdatePrices, (), (("SOL-PERP", 150 * 10**8),))
+    exchange.backstop()
+    exchange.deposit("90/0", 1_000 * USDC)
     exchange.deposit("1/0", 10**6, "BTC")
     exchange.deposit("1/0", 100 * USDC)
     exchange.deposit("2/0", 1_000 * USDC)
@@ -244,8 +211,12 @@ def test_r26_collateral_without_a_price_waits_for_one(make_exchange: type[Exchan
     exchange.must(cm.UpdatePrices, (), (("SOL-PERP", 130 * 10**8),))
     exchange.tick()
     assert exchange.unsettled("1/0") == -100 * USDC and not exchange.state.debts
-    exchange.must(cm.UpdatePrices, (("BTC", 60_000 * 10**8),), ())
-    converted = [event for event in exchange.tick() if isinstance(event, CollateralConverted)]
+    # Nothing is left to close, but the liquidation waits for the price.
+    assert list(exchange.state.liquidations) == ["1/0"]
+    exchange.wait(1)
+    events = exchange.must(cm.UpdatePrices, (("BTC", 60_000 * 10**8),), ())
+    assert events[-1] == LiquidationEnded("1/0", "closed")
+    converted = [event for event in events if isinstance(event, CollateralConverted)]
     assert [(event.usd6, event.units) for event in converted] == [(100 * USDC, 171_822)]
     assert exchange.unsettled("1/0") == 0
 
@@ -254,6 +225,7 @@ def test_r26_dust_worth_nothing_does_not_keep_a_debt_alive(exchange: Exchange) -
     exchange.deposit("1/0", 30 * USDC)
     exchange.deposit("1/0", 10**6, "SOL")  # $0.15
     exchange.deposit("2/0", 1_000 * USDC)
+    exchange.backstop()
     assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
     exchange.prices(130)
     exchange.tick()
@@ -278,7 +250,9 @@ def test_r21_queued_withdrawals_come_back_before_positions_are_closed(make_excha
     queued = exchange.withdraw("1/0", 60 * USDC)
     assert isinstance(queued, Accepted) and list(exchange.state.queued)
     events = exchange.prices(147)  # equity 40 - 30 = 10 <= maintenance 19.85; with the 60 back it is 70
-    assert [type(event) for event in events if isinstance(event, WithdrawalReturned | PositionClosed)] == [
-        WithdrawalReturned
+    assert [type(event) for event in events if isinstance(event, WithdrawalReturned | LiquidationEnded)] == [
+        WithdrawalReturned,
+        LiquidationEnded,
     ]
+    assert events[-1] == LiquidationEnded("1/0", "recovered")
     assert exchange.base("1/0") == 10 * SOL and not exchange.state.queued

@@ -322,6 +322,7 @@ def test_i8_a_queued_withdrawal_pays_a_debt_that_arises_meanwhile(make_exchange:
     exchange = grown(make_exchange, 24)
     exchange.deposit("2/0", 200 * USDC)
     exchange.prices(150)
+    exchange.backstop()
     assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
     exchange.withdraw("1/0", 900 * USDC, id="w")
     assert list(exchange.state.queued) == ["w"]

@@ -41,6 +41,14 @@ class Script:
         """Book a block trade both consent to."""
         self.add(cm.BlockTrade, market, buyer, seller, base, price, (buyer, seller))
 
+    def backstop(self, name: str, capacity_usd: int) -> None:
+        """Open a backstop provider with 0.01 BTC behind it."""
+        self.add(cm.OpenSubaccount, name, "apply")
+        self.add(cm.Deposit, name, "BTC", 10**6, "maker", id=f"funds-{name}")
+        self.add(cm.RegisterBackstop, name)
+        for market in ("SOL-PERP", "BTC-PERP"):
+            self.add(cm.SetBackstopCapacity, name, market, capacity_usd * USDC, 10 * capacity_usd * USDC)
+
     def attest(self) -> None:
         """Attest plenty."""
         self.add(cm.AttestReserves, (("USDC", 10**15), ("SOL", 10**15), ("BTC", 10**15)), len(self.commands))
@@ -54,6 +62,7 @@ def main_road() -> tuple[Params, list[cm.Command]]:
     for name in ("7/0", "7/1", "8/0"):
         script.add(cm.OpenSubaccount, name, "apply")
     script.prices(150 * E8)
+    script.backstop("90/0", 1_000_000)
     script.add(cm.Deposit, "7/0", "USDC", 1_000 * USDC, "wallet-7", id="sig1:ata7:usdc")
     script.add(cm.Deposit, "8/0", "USDC", 1_000 * USDC, "wallet-8", id="sig2:ata8:usdc")
     script.add(cm.Deposit, "insurance_fund", "USDC", 250 * USDC, "operator", id="sig3:fund:usdc")
@@ -62,6 +71,7 @@ def main_road() -> tuple[Params, list[cm.Command]]:
     script.add(cm.Tick)
     script.wait(10)
     script.prices(13_123_456_789)
+    script.trade("8/0", "90/0", 100 * SOL, 13_123_456_789)
     script.add(cm.Tick)
     script.attest()
     script.add(cm.RequestWithdrawal, "7/0", "USDC", 5 * USDC, "out-7", "", id="w1")
@@ -88,6 +98,7 @@ def held_and_written_off() -> tuple[Params, list[cm.Command]]:
     for name in ("2/0", "3/0"):
         script.add(cm.OpenSubaccount, name, "apply")
     script.prices(100 * E8, 50_000 * E8)
+    script.backstop("90/0", 1_000_000)
     script.add(cm.Deposit, "1/0", "SOL", 3 * SOL, "w", id="d1")
     script.add(cm.Deposit, "1/0", "BTC", 400_000, "w", id="d2")
     for number, name in enumerate(("2/0", "3/0")):
@@ -113,6 +124,43 @@ def held_and_written_off() -> tuple[Params, list[cm.Command]]:
     return default_params(), script.commands
 
 
+def waterfall() -> tuple[Params, list[cm.Command]]:
+    """Two large losers on opposite sides: a small backstop first, then netting, then deleveraging; a hedged
+    holder is spared. A small loser waits for a book that stays empty. The provider leaves.
+    """
+    script = Script()
+    for name in ("1/0", "2/0", "3/0", "4/0", "5/0", "6/0"):
+        script.add(cm.OpenSubaccount, name, "apply")
+    script.prices(100 * E8)
+    script.backstop("90/0", 2_000)
+    script.add(cm.Deposit, "90/0", "USDC", 500 * USDC, "maker", id="more")
+    for number, name in enumerate(("1/0", "5/0")):
+        script.add(cm.Deposit, name, "USDC", 400 * USDC + number, "w", id=f"d{number}")
+    script.add(cm.Deposit, "2/0", "BTC", 700_000, "w", id="d2")
+    for number, name in enumerate(("3/0", "4/0", "6/0")):
+        script.add(cm.Deposit, name, "USDC", 9_000 * USDC, "w", id=f"e{number}")
+    script.add(cm.Deposit, "4/0", "SOL", 60 * SOL, "w", id="f")
+    script.trade("1/0", "3/0", 90 * SOL + 7, 100 * E8)
+    script.trade("1/0", "4/0", 60 * SOL, 100 * E8)
+    script.trade("6/0", "2/0", 50 * SOL + 1, 97 * E8)
+    script.trade("5/0", "3/0", 140 * SOL, 100 * E8)
+    script.wait(1)
+    # 5/0: equity 106, maintenance 185: on the book, which is empty. 1/0 is far below, and so is the short
+    # 2/0, whose collateral has become worthless.
+    script.prices(9_790_000_007, 100 * E8)
+    for _ in range(6):
+        script.wait(1)
+        script.prices(9_790_000_007, 100 * E8)
+    script.prices(93 * E8, 100 * E8)
+    script.add(cm.Tick)
+    script.wait(61)
+    script.prices(112 * E8)
+    script.add(cm.Tick)
+    script.add(cm.SetBackstopCapacity, "90/0", "SOL-PERP", 0, 0)
+    script.add(cm.LeaveBackstop, "90/0")
+    return default_params(), script.commands
+
+
 def random_walk(seed: int) -> tuple[Params, list[cm.Command]]:
     """Many small customers, prices that walk and jump, everything mixed; drawn once from a seed."""
     dice = random.Random(seed)
@@ -122,6 +170,8 @@ def random_walk(seed: int) -> tuple[Params, list[cm.Command]]:
         script.add(cm.OpenSubaccount, name, dice.choice(["apply", "apply", "hold"]))
     sol, btc = 150 * E8, 60_000 * E8
     script.prices(sol, btc)
+    if seed == 2:
+        script.backstop("90/0", 3_000)
     for number, name in enumerate(names):
         script.add(cm.Deposit, name, "USDC", dice.randrange(10, 900) * USDC + number, "w", id=f"s{number}")
         script.add(cm.Deposit, name, "SOL", dice.randrange(1, 9) * SOL + number, "w", id=f"t{number}")
@@ -161,6 +211,7 @@ def random_walk(seed: int) -> tuple[Params, list[cm.Command]]:
 SCENARIOS: dict[str, Scenario] = {
     "main_road": main_road,
     "held_and_written_off": held_and_written_off,
+    "waterfall": waterfall,
     "random_walk_1": lambda: random_walk(1),
     "random_walk_2": lambda: random_walk(2),
 }
