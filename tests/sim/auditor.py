@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from functools import singledispatchmethod
 from math import ceil, floor
+from typing import Any
 
 from engine import commands as c
 from engine import events as e
@@ -42,7 +43,18 @@ from .liquidating import Liquidator
 from .matching import Matcher
 from .memory import Memory
 
-MAY_BE_EMPTY = {"sender", "destination_fault"}
+MAY_BE_EMPTY = {"sender", "destination_fault", "client_order_id"}
+# R3: fields with a spelling, or a flag, of their own.
+CHOICES: dict[str, tuple[str | int, ...]] = {
+    "on_debt": ("apply", "hold"),
+    "side": ("buy", "sell"),
+    "kind": ("limit", "market", "post_only", "ioc", "fok"),
+    "market_state": ("open", "post_only", "reduce_only", "closed"),
+    "reduce_only": (0, 1),
+    "auto_lend": (0, 1),
+    "auto_borrow": (0, 1),
+    "auto_repay": (0, 1),
+}
 # Commands whose verdict and events are not said beforehand (yet), with the rules that are missing. Their
 # events are folded and judged one by one (tests/sim/conditions.py), and the invariants hold after them.
 NOT_PREDICTED: dict[type[c.Command], str] = {
@@ -160,14 +172,19 @@ class Auditor:
                 if not 0 <= value <= MAX_TIME_NS:
                     return True
             elif isinstance(value, str):
-                if not _is_plain_text(value, may_be_empty=one.name in MAY_BE_EMPTY):
+                may_be_empty = one.name in MAY_BE_EMPTY or (type(command), one.name) == (
+                    c.CancelAllOrders,
+                    "market",
+                )
+                if not _is_plain_text(value, may_be_empty=may_be_empty):
                     return True
             elif (isinstance(value, tuple) and not _is_plain_tuple(value)) or (
                 isinstance(value, int) and abs(value) > BEYOND_ANY_FIELD
             ):
                 return True
-        if isinstance(command, c.OpenSubaccount | c.SetOnDebt) and command.on_debt not in ("apply", "hold"):
-            return True
+        for name, choices in CHOICES.items():
+            if getattr(command, name, choices[0]) not in choices:
+                return True
         u64 = (getattr(command, "network_fee_units", 0), getattr(command, "slot", 0))
         if not all(0 <= one <= MAX_UNITS for one in u64):
             return True
@@ -432,7 +449,7 @@ class Auditor:
         ledger = self.ledger
         ledger.believe(e.FundingPaid)
         self.liquidator.run()
-        for name in ledger.customers():
+        for name in [FEES, *ledger.customers()]:
             settling.realize(ledger, name)
         settling.realize_rounding(ledger)
         settling.collect_dollars(ledger, INSURANCE_FUND)
@@ -633,6 +650,8 @@ def _is_plain_text(text: str, *, may_be_empty: bool = False) -> bool:
 
 def _is_plain_tuple(values: tuple[object, ...]) -> bool:
     """Good names, none of them twice."""
+    if any(isinstance(one, tuple) and len(one) == 4 for one in values):
+        return _are_plain_quotes(values)
     numbers = [one[1] for one in values if isinstance(one, tuple)]
     if any(abs(one) > BEYOND_ANY_FIELD for one in numbers):
         return False
@@ -640,3 +659,11 @@ def _is_plain_tuple(values: tuple[object, ...]) -> bool:
     twice = len(set(names)) != len(names)
     pairs = any(isinstance(one, tuple) for one in values)
     return not (twice and pairs) and all(isinstance(one, str) and _is_plain_text(one) for one in names)
+
+
+def _are_plain_quotes(quotes: tuple[Any, ...]) -> bool:
+    """(feed, source, price_e8, time_ns): plain texts, bounded numbers, no source of a feed twice."""
+    named = [(feed, source) for feed, source, _, _ in quotes]
+    plain = all(_is_plain_text(text) for pair in named for text in pair)
+    bounded = all(abs(price) <= BEYOND_ANY_FIELD and 0 <= time <= MAX_TIME_NS for _, _, price, time in quotes)
+    return plain and bounded and len(set(named)) == len(named)

@@ -157,16 +157,6 @@ class Books:
         self.unsettled[event.subaccount] += event.pnl_usd6
 
     @post.register
-    def _(self, event: e.PositionClosed) -> None:
-        market = event.market
-        self.base[event.subaccount, market] += event.base_units
-        self.quote[event.subaccount, market] += event.quote_usd6
-        self.base[event.counterparty, market] -= event.base_units
-        self.quote[event.counterparty, market] += event.counterparty_quote_usd6
-        self.quote[ROUNDING, market] += event.rounding_usd6
-        assert self.base[event.subaccount, market] == event.base_left_units, event
-
-    @post.register
     def _(self, event: e.LossCollected) -> None:
         self.cash[event.subaccount, SETTLEMENT_ASSET] -= event.units
         self.unsettled[event.subaccount] += event.units

@@ -78,6 +78,8 @@ class Generator:
     strange_percent: int = 3
     crash_percent: int = 12
     big_trade_percent: int = 25
+    order_weight: int = 40
+    lending_weight: int = 0
     now_ns: int = START_NS
     sequence: int = 0
     index_prices: dict[str, int] = field(default_factory=lambda: dict(START_PRICES_E8))
@@ -122,6 +124,13 @@ class Generator:
             (2, self._set_on_debt),
             (2, self._accept_held),
             (2, self._return_held),
+            (self.order_weight, self._order),
+            (self.order_weight // 6, self._cancel),
+            (self.order_weight // 12, self._quotes),
+            (1, self._market_state),
+            (1, self._backstop),
+            (3, self._backstop_capacity),
+            *self._lending_kinds(),
         ]
         ticket = self.chooser.integer(0, sum(weight for weight, _ in kinds) - 1)
         for weight, make in kinds:
@@ -313,6 +322,134 @@ class Generator:
         self.withdrawal_ids.append(command.id)
         return command
 
+    # -- orders, quotes, providers --
+
+    def _order(self) -> c.Command:
+        market = self.chooser.pick(self.params.markets)
+        subaccount = self._customer()
+        side = self.chooser.pick(("buy", "sell"))
+        kind = self.chooser.pick(("limit", "limit", "limit", "limit", "post_only", "ioc", "fok", "market"))
+        near = self.books.mark_prices.get(market.symbol) or self.index_prices[market.asset]
+        # Most orders stand within a percent of the mark, on the wrong side of it now and then; few far away.
+        reach_ppm = self.chooser.pick((500, 3_000, 10_000, 60_000, 700_000))
+        away_ppm = self.chooser.integer(-reach_ppm // 4, reach_ppm) * (-1 if side == "buy" else 1)
+        price = near * (10**6 + away_ppm) // 10**6 // market.tick_e8 * market.tick_e8
+        if kind in ("ioc", "fok") and self._chance(50):
+            price = (
+                near * (1_010_000 if side == "buy" else 990_000) // 10**6 // market.tick_e8 * market.tick_e8
+            )
+        if kind == "market":
+            price = 0
+        units = self._order_units(market, subaccount, side)
+        if self._chance(4):
+            units, price = units + self.chooser.integer(0, 1), price + self.chooser.integer(0, 1)
+        client_id = self.chooser.pick(("", "", "", "mine", f"o{self.sequence % 40}"))
+        reduce_only = 1 if self._chance(15) else 0
+        return c.PlaceOrder(
+            self._id(),
+            self.now_ns,
+            subaccount,
+            market.symbol,
+            side,
+            kind,
+            units,
+            price,
+            reduce_only,
+            client_id,
+        )
+
+    def _order_units(self, market: MarketParams, subaccount: str, side: str) -> int:
+        lot = market.lot_units
+        if market.is_spot:
+            has = self.books.cash[subaccount, market.asset if side == "sell" else "USDC"]
+            if side == "buy":
+                has = has * 10 ** (self._decimals(market.asset) + 2) // self.index_prices[market.asset]
+            units: int = has * self.chooser.integer(1, 110) // 100
+        elif self._chance(self.big_trade_percent):
+            units = self._most_it_can_carry(market, subaccount, subaccount)
+        else:
+            units = self._amount(market.asset, has=abs(self.books.base[subaccount, market.symbol]))
+        return max(1, units // lot) * lot
+
+    def _cancel(self) -> c.Command:
+        resting = list(self.books.resting.values())
+        if not resting or self._chance(20):
+            market = self.chooser.pick(("", *(one.symbol for one in self.params.markets)))
+            return c.CancelAllOrders(self._id(), self.now_ns, self._customer(), market)
+        one = self.chooser.pick(resting)
+        owner = one.subaccount if not self._chance(5) else self._customer()
+        if one.client_order_id and self._chance(50):
+            return c.CancelOrder(self._id(), self.now_ns, owner, one.market, 0, one.client_order_id)
+        order_id = one.order_id + (1 if self._chance(5) else 0)
+        return c.CancelOrder(self._id(), self.now_ns, owner, one.market, order_id)
+
+    def _quotes(self) -> c.Command:
+        asset = self.chooser.pick(("SOL", "BTC"))
+        move_ppm = self.chooser.integer(-8_000, 8_000)
+        price = max(1, self.index_prices[asset] * (10**6 + move_ppm) // 10**6)
+        self.index_prices[asset] = price
+        quotes = []
+        for feed, sources in (("alpha", ("a", "b", "c")), ("beta", ("a", "d")), ("gamma", ("e",))):
+            for source in sources:
+                if self._chance(15):
+                    continue
+                wide = 60_000 if self._chance(8) else 3_000
+                off_ppm = self.chooser.integer(-wide, wide)
+                age_ns = self.chooser.integer(0, 90 if self._chance(10) else 5) * NS_PER_SECOND
+                quotes.append(
+                    (feed, source, max(1, price * (10**6 + off_ppm) // 10**6), self.now_ns - age_ns)
+                )
+        return c.UpdateQuotes(self._id(), self.now_ns, asset, tuple(quotes))
+
+    def _market_state(self) -> c.Command:
+        market = self.chooser.pick(self.params.markets)
+        state = self.chooser.pick(("open", "open", "open", "open", "post_only", "reduce_only", "closed"))
+        return c.SetMarketState(self._id(), self.now_ns, market.symbol, state)
+
+    def _backstop(self) -> c.Command:
+        if self._chance(20):
+            return c.LeaveBackstop(self._id(), self.now_ns, self._customer())
+        return c.RegisterBackstop(self._id(), self.now_ns, self._customer())
+
+    def _backstop_capacity(self) -> c.Command:
+        provider = self.chooser.pick(list(self.books.backstops) or CUSTOMERS)
+        market = self.chooser.pick(self.params.markets if self._chance(5) else self._perpetuals())
+        per_minute = 10**6 * self.chooser.pick((0, 100, 5_000, 100_000, 10_000_000))
+        per_hour = per_minute * self.chooser.integer(0, 10)
+        return c.SetBackstopCapacity(self._id(), self.now_ns, provider, market.symbol, per_minute, per_hour)
+
+    # -- lending --
+
+    def _lending_kinds(self) -> list[tuple[int, Callable[[], c.Command]]]:
+        weight = self.lending_weight
+        return [
+            (weight // 4, self._set_lending),
+            (weight, lambda: self._loan(c.Lend)),
+            (weight // 2, lambda: self._loan(c.Redeem)),
+            (weight, lambda: self._loan(c.Borrow)),
+            (weight // 2, lambda: self._loan(c.Repay)),
+        ]
+
+    def _set_lending(self) -> c.Command:
+        choices = [self.chooser.integer(0, 1) for _ in range(3)]
+        return c.SetLending(self._id(), self.now_ns, self._customer(), *choices)
+
+    def _loan(self, kind: Any) -> c.Command:
+        subaccount, asset = self._customer(), self._asset()
+        index = 10**18
+        if kind is c.Lend:
+            has = self.books.cash[subaccount, asset]
+        elif kind is c.Redeem:
+            index = self.books.lend_index_e18.get(asset, index)
+            has = self.books.lent[subaccount, asset] * index // 10**18
+        elif kind is c.Repay:
+            index = self.books.borrow_index_e18.get(asset, index)
+            has = self.books.borrowed[subaccount, asset] * index // 10**18
+        else:
+            has = self.books.cash["lending_pool", asset]
+        made: c.Command = kind(self._id(), self.now_ns, subaccount, asset, self._amount(asset, has=has))
+        return made
+
     # -- nonsense --
 
     def _again(self) -> c.Command:
@@ -350,6 +487,9 @@ class Generator:
                 return pick(STRANGE_SYMBOLS)
             return pick(STRANGE_TEXTS)
         assert isinstance(value, tuple)
+        if name == "quotes":
+            row = (pick(STRANGE_TEXTS + ("alpha",)), "z", pick(STRANGE_INTEGERS + (10**9,)), self.now_ns)
+            return pick(((), value + (row,), value[:1], (row,)))
         if name == "consents":
             return pick(((), ("1/0",), STRANGE_SUBACCOUNTS, value + value))
         strange_row = (pick(STRANGE_SYMBOLS + ("SOL", "USDC")), pick(STRANGE_INTEGERS + (MAX_PRICE_E8 + 1,)))

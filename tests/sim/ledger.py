@@ -212,8 +212,8 @@ class Ledger:
             has_positions |= base != 0
             exposure = self.notional_up(market.symbol, abs(base))
             maintenance += ceil(Fraction(exposure * f.maintenance_ratio_ppm(market, exposure), f.PPM))
-            exposure = self.notional_up(market.symbol, worst)
             exposure_sum += exposure
+            exposure = self.notional_up(market.symbol, worst)
             initial += ceil(Fraction(exposure * f.initial_ratio_ppm(market, exposure), f.PPM))
         pnl -= liabilities
         unsettled = self.books.unsettled[name]

@@ -96,13 +96,12 @@ def cover(ledger: Ledger) -> None:
 def pay_claims(ledger: Ledger) -> None:
     """R26: `rounding` first, then customers pro rata by largest remainder when the pool is short."""
     _pay(ledger, ROUNDING, min(ledger.pool_cash(), ledger.books.unsettled[ROUNDING]))
-    winners = [name for name in ledger.customers() + [FEES] if ledger.books.unsettled[name] > 0]
+    winners = [name for name in ledger.customers() if ledger.books.unsettled[name] > 0]
     claims = [ledger.books.unsettled[name] for name in winners]
-    if not winners:
-        return
     amount = min(ledger.pool_cash(), sum(claims))
     for name, part in zip(winners, f.pro_rata(amount, claims), strict=True):
         _pay(ledger, name, part)
+    _pay(ledger, FEES, min(ledger.pool_cash(), ledger.books.unsettled[FEES]))
 
 
 def _pay(ledger: Ledger, name: str, units: int) -> None:
