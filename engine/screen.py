@@ -17,12 +17,13 @@ position or a borrow and health < 0 if there is none. The mirror holds h with h 
 Why h <= health (u = 2^-53, all operations round to nearest, D = 10^(decimals + 2)):
 
 1. *Sums are exact.* Every part that enters h is a whole number of usd6 of magnitude at most 2^51, held in
-   a float64, and |h| <= 2^52 or h = -inf. So h + (new part - old part) is a sum of whole numbers below
+   a float64, and |h| <= 2^52 or h = -inf. So h + (new part - old part) is a sum of whole numbers of at most
    2^53 in magnitude: no rounding in any order, and no drift after any number of updates. Nothing has to
    be counted or repaired. What is larger is pushed to the safe side: a part above 2^51 (2.2 billion
    dollars) becomes 2^51, an h above 2^52 becomes 2^52 (both only lower h), a part below -2^51 or an h
    below -2^52 makes h -inf, which is an alarm until the subaccount is mirrored anew (when it changes, and
-   every _REVIEW_EVERY asks).
+   every _REVIEW_EVERY asks). The fixed part comes first, onto 0: beyond 2^53 it may be rounded, but then
+   it is beyond 2^52 and treated as said.
 2. *Position.* The exact term is floor(x) - MM with x = base x mark / D, MM = ceil(E x R / 10^6), E =
    ceil(|x|), R = max(B, ceil(f x sqrt_up(E) / 10^9)). With e = 1: floor(x) > x - e, E < |x| + e,
    sqrt_up(E) < sqrt(|x|) + sqrt(e) + 1, hence R / 10^6 < r(|x|) = max(B / 10^6, g sqrt(|x|) + g (sqrt(e)
@@ -362,7 +363,9 @@ def _lowered(coefficients: Floats) -> Floats:
 def _factors(state: State) -> dict[ColumnName, Factor]:
     """Gather what the columns are valued at: marks, indices of assets, borrow indices."""
     factors: dict[ColumnName, Factor] = {
-        ("position", market): (price.price_e8, E18) for market, price in state.mark_prices.items()
+        ("position", market): (price.price_e8, E18)
+        for market, price in state.mark_prices.items()
+        if not state.markets[market].is_spot
     }
     for asset, price in state.index_prices.items():
         factors["collateral", asset] = (price.price_e8, E18)
@@ -398,6 +401,4 @@ def _shape(
         weight = weight_down_ppm(params.base_weight_ppm, params.weight_penalty_ppm, units, params.decimals)
         slack = _LENT_SLACK_PPM if asset in one.lent else 0
         enter(("collateral", asset), units * max(0, weight - slack))
-    if fixed_usd6 < -_PART_CAP:
-        return -np.inf
-    return float(min(fixed_usd6, 2**51))
+    return float(fixed_usd6)
