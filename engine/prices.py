@@ -41,13 +41,14 @@ def stale_price_of(state: State, one: Subaccount, also: str = "") -> str:
 def price_fault(state: State, command: UpdatePrices) -> Rejected | None:
     """Find what is wrong with new prices. Gives: unknown_asset, unknown_market, price_out_of_range.
 
-    USDC has no index: it is the unit of account (R1).
+    USDC has no index: it is the unit of account (R1). A spot market has no mark.
     """
     for asset, _ in command.index_prices:
         if asset not in state.assets or asset == SETTLEMENT_ASSET:
             return Rejected(RejectReason.UNKNOWN_ASSET, asset)
     for market, _ in command.mark_prices:
-        if market not in state.markets:
+        params = state.markets.get(market)
+        if params is None or params.is_spot:
             return Rejected(RejectReason.UNKNOWN_MARKET, market)
     for name, price_e8 in command.index_prices + command.mark_prices:
         if not 0 < price_e8 <= MAX_PRICE_E8:

@@ -109,7 +109,7 @@ def _terms_fault(state: State, command: BlockTrade) -> Rejected | None:
         if state.subaccounts[side].is_system:
             return Rejected(RejectReason.SYSTEM_ACCOUNT_NOT_ALLOWED)
     market = state.markets.get(command.market)
-    if market is None:
+    if market is None or market.is_spot:
         return Rejected(RejectReason.UNKNOWN_MARKET)
     if command.buyer == command.seller:
         return Rejected(RejectReason.SAME_SUBACCOUNT)
