@@ -10,6 +10,8 @@ from __future__ import annotations
 from engine.events import DebtCovered, DebtEnded, Event, LossSocialized, SubaccountBankrupt
 from engine.fixed import share_out
 from engine.ledger import emit
+from engine.lending import move_borrow_to_fund
+from engine.margin import outstanding_of
 from engine.orders import cancel_all
 from engine.settlement import has_collateral
 from engine.state import State, Subaccount
@@ -17,11 +19,18 @@ from engine.units import FEES, INSURANCE_FUND, SETTLEMENT_ASSET, SubaccountId
 
 
 def declare_if_bankrupt(state: State, one: Subaccount, out: list[Event]) -> None:
-    """Announce outstanding negative equity: a debt, no positions and no collateral left (R27)."""
-    if one.unsettled_usd6 >= 0 or one.positions or one.is_system or one.id in state.debts:
+    """Announce outstanding negative equity: a debt, no positions and no collateral left (R27).
+
+    Borrows that are left move to the insurance fund at index first, and are part of the debt.
+    """
+    if one.positions or one.is_system or one.id in state.debts:
+        return
+    if one.unsettled_usd6 >= 0 and not (one.borrowed and outstanding_of(state, one)):
         return
     if not has_collateral(state, one):
         cancel_all(state, one, out, "bankruptcy")
+        for asset in sorted(one.borrowed):
+            move_borrow_to_fund(state, one, asset, out)
         emit(state, out, SubaccountBankrupt(one.id, -one.unsettled_usd6))
 
 
@@ -50,8 +59,8 @@ def fund_would_cover_usd6(state: State, subaccount: SubaccountId) -> int:
 def socialize_old_debts(state: State, now_ns: int, out: list[Event]) -> None:
     """Write off debts that are write_off_after_ns old: extinguished, claims cut pro rata (R27).
 
-    The claim of `fees` is cut first, then customers' pro rata; never that of `rounding`, which holds nothing
-    but residues it has to give back.
+    The claim of `fees` is cut first, then the fund's, then customers' pro rata; never that of `rounding`,
+    which holds nothing but residues it has to give back.
     """
     for subaccount, since_ns in state.debts.items():
         debtor = state.subaccounts[subaccount]
@@ -63,12 +72,16 @@ def socialize_old_debts(state: State, now_ns: int, out: list[Event]) -> None:
             if one.unsettled_usd6 > 0 and not one.is_system
         ]
         claims = [one.unsettled_usd6 for one in winners]
-        income_usd6 = max(0, state.subaccounts[FEES].unsettled_usd6)
-        extinguished = min(-debtor.unsettled_usd6, income_usd6 + sum(claims))
+        fees_usd6 = max(0, state.subaccounts[FEES].unsettled_usd6)
+        fund_usd6 = max(0, state.subaccounts[INSURANCE_FUND].unsettled_usd6)
+        extinguished = min(-debtor.unsettled_usd6, fees_usd6 + fund_usd6 + sum(claims))
         if extinguished:
-            from_fees_usd6 = min(extinguished, income_usd6)
-            parts = share_out(extinguished - from_fees_usd6, claims) if winners else ()
-            shares = [(FEES, from_fees_usd6), *zip([one.id for one in winners], parts, strict=True)]
+            from_fees_usd6 = min(extinguished, fees_usd6)
+            from_fund_usd6 = min(extinguished - from_fees_usd6, fund_usd6)
+            rest_usd6 = extinguished - from_fees_usd6 - from_fund_usd6
+            parts = share_out(rest_usd6, claims) if winners else ()
+            shares = [(FEES, from_fees_usd6), (INSURANCE_FUND, from_fund_usd6)]
+            shares += zip([one.id for one in winners], parts, strict=True)
             cuts = tuple([(name, cut) for name, cut in shares if cut])
             emit(state, out, LossSocialized(subaccount, extinguished, cuts))
 

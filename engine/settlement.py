@@ -1,20 +1,31 @@
 """Realizing profit and loss, collecting losses, paying claims (R26).
 
 Owns: the steps of a settlement. Rules: losses are taken from USDC cash, then from queued withdrawals of the
-same subaccount, then by converting other assets at index less the haircut; claims are paid pro rata by
-largest remainder when the pool is short. Σ base stays 0 and Σ quote + Σ unsettled = pool cash whatever is
-rounded (I2, I3), because every posting moves one number from one place to another. Must not know when it is
-called.
+same subaccount, then from lent USDC, then from borrowed USDC, then by converting assets at index less the
+haircut; claims are paid pro rata by largest remainder when the pool is short. Σ base stays 0 and Σ quote + Σ
+unsettled = pool cash whatever is rounded (I2, I3), because every posting moves one number from one place to
+another. Must not know when it is called.
 """
 
 from __future__ import annotations
 
+from engine.borrowing import borrow_automatically
 from engine.collateral import conversion_rate_e8, plan_conversion
-from engine.events import ClaimPaid, CollateralConverted, Event, LossCollected, PnlSettled, WithdrawalReturned
+from engine.events import (
+    ClaimPaid,
+    CollateralConverted,
+    Event,
+    LentConverted,
+    LossCollected,
+    PnlSettled,
+    WithdrawalReturned,
+)
 from engine.fixed import share_out
 from engine.ledger import emit
+from engine.lending import accrue, redeem, repay_incoming
 from engine.margin import position_value_usd6
 from engine.orders import spendable_units, unlock
+from engine.pool import balance_units, balances_units, lent_units, redeem_shares
 from engine.state import State, Subaccount
 from engine.units import FEES, INSURANCE_FUND, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL
 
@@ -54,8 +65,14 @@ def collect(state: State, one: Subaccount, out: list[Event]) -> None:
     if state.queued:
         cancel_queued(state, one, out)
         _collect_cash(state, one, out)
+    if SETTLEMENT_ASSET in one.lent:
+        redeem(state, one, SETTLEMENT_ASSET, -one.unsettled_usd6, out, forced=True)
+        _collect_cash(state, one, out)
+    if borrow_automatically(state, one, SETTLEMENT_ASSET, -one.unsettled_usd6, out):
+        _collect_cash(state, one, out)
     # The cheapest conversion for the customer first.
-    for asset in sorted(one.cash, key=lambda symbol: (state.assets[symbol].haircut_ppm, symbol)):
+    held = dict.fromkeys((*one.cash, *one.lent))
+    for asset in sorted(held, key=lambda symbol: (state.assets[symbol].haircut_ppm, symbol)):
         if one.unsettled_usd6 < 0:
             _convert(state, one, asset, out)
 
@@ -86,7 +103,7 @@ def has_collateral(state: State, one: Subaccount) -> bool:
 
     Dust worth less than one usd6 at the conversion rate is nothing.
     """
-    for asset, units in one.cash.items():
+    for asset, units in balances_units(state, one).items():
         if asset != SETTLEMENT_ASSET and asset not in state.index_prices:
             return True
         if plan_conversion(state.assets[asset], units, conversion_rate_e8(state, asset), 1)[1]:
@@ -98,13 +115,15 @@ def pay_claims(state: State, out: list[Event]) -> None:
     """Pay positive unsettled from the pool, pro rata by largest remainder when it is short (R26).
 
     The account `rounding` comes first: it is owed at most one usd6 per open position, and pays it back when
-    they close. `fees` comes last: the operator's income waits for the customers' claims.
+    they close. What is due to the fund (for borrows of bankrupts that it took over, R27) waits for the
+    customers' claims, and the operator's income in `fees` comes last.
     """
     pool = state.subaccounts[SETTLEMENT_POOL]
     claimants = [one for one in state.ordered(state.unsettled_holders) if one.unsettled_usd6 > 0]
-    first = [one for one in claimants if one.id == ROUNDING]
-    last = [one for one in claimants if one.id == FEES]
-    for group in (first, [one for one in claimants if one.id not in (ROUNDING, FEES)], last):
+    system = {one.id: [one] for one in claimants if one.is_system}
+    customers = [one for one in claimants if not one.is_system]
+    groups = (system.get(ROUNDING, []), customers, system.get(INSURANCE_FUND, []), system.get(FEES, []))
+    for group in groups:
         claims = [one.unsettled_usd6 for one in group]
         available = min(pool.cash.get(SETTLEMENT_ASSET, 0), sum(claims))
         if available == 0:
@@ -112,6 +131,7 @@ def pay_claims(state: State, out: list[Event]) -> None:
         for one, units in zip(group, share_out(available, claims), strict=True):
             if units:
                 emit(state, out, ClaimPaid(one.id, units, one.unsettled_usd6 - units))
+                repay_incoming(state, one, SETTLEMENT_ASSET, units, out)
 
 
 def _collect_cash(state: State, one: Subaccount, out: list[Event]) -> None:
@@ -121,17 +141,37 @@ def _collect_cash(state: State, one: Subaccount, out: list[Event]) -> None:
 
 
 def _convert(state: State, one: Subaccount, asset: str, out: list[Event]) -> None:
-    rate_e8 = conversion_rate_e8(state, asset)
-    units, usd6 = plan_conversion(state.assets[asset], one.cash[asset], rate_e8, -one.unsettled_usd6)
+    """Let cash, then what is redeemed, then what is lent and cannot be redeemed, of an asset pay a loss."""
+    params, rate_e8 = state.assets[asset], conversion_rate_e8(state, asset)
+    needed_units, _ = plan_conversion(params, balance_units(state, one, asset), rate_e8, -one.unsettled_usd6)
+    if needed_units > spendable_units(state, one, asset):
+        unlock(state, one, asset, out)
+        redeem(state, one, asset, needed_units - one.cash.get(asset, 0), out, forced=True)
+    units, usd6 = plan_conversion(params, one.cash.get(asset, 0), rate_e8, -one.unsettled_usd6)
+    if usd6:
+        paid_usd6 = fund_pays_usd6(state, usd6)
+        emit(
+            state,
+            out,
+            CollateralConverted(one.id, asset, units, usd6, rate_e8, paid_usd6, usd6 - paid_usd6),
+        )
+    if one.unsettled_usd6 < 0 and asset in one.lent:
+        _convert_lent(state, one, asset, rate_e8, out)
+
+
+def _convert_lent(state: State, one: Subaccount, asset: str, rate_e8: int, out: list[Event]) -> None:
+    """Let lent shares pay a loss that the pool has no cash for: the fund takes them over (R26)."""
+    accrue(state, asset, out)
+    lent = lent_units(state, one, asset)
+    units, usd6 = plan_conversion(state.assets[asset], lent, rate_e8, -one.unsettled_usd6)
     if usd6 == 0:
         return
-    if units > spendable_units(state, one, asset):
-        unlock(state, one, asset, out)
+    shares = redeem_shares(state, one, asset, units)
     paid_usd6 = fund_pays_usd6(state, usd6)
     emit(
         state,
         out,
-        CollateralConverted(one.id, asset, units, usd6, rate_e8, paid_usd6, usd6 - paid_usd6),
+        LentConverted(one.id, asset, units, shares, usd6, rate_e8, paid_usd6, usd6 - paid_usd6),
     )
 
 
