@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -98,6 +98,15 @@ class Exchange:
         consents = (buyer, seller)
         return self.send(cm.BlockTrade, market, buyer, seller, base_units, price_usd * DOLLAR_E8, consents)
 
+    def order(
+        self, name: str, side: str, base_units: int, price_usd: float, kind: str = "limit", **named: Any
+    ) -> Accepted | Rejected:
+        """Place an order in SOL-PERP, or in market=; the price is exact to the cent."""
+        price_e8 = round(price_usd * 100) * (DOLLAR_E8 // 100)
+        return self.send(
+            cm.PlaceOrder, name, named.pop("market", "SOL-PERP"), side, kind, base_units, price_e8, **named
+        )
+
     def tick(self) -> tuple[Any, ...]:
         return self.must(cm.Tick)
 
@@ -133,6 +142,10 @@ class Exchange:
             )
             for name, one in self.state.subaccounts.items()
         } | {
+            "books": {
+                market: (book.last_order_id, [replace(order) for order in book.in_priority()])
+                for market, book in self.state.books.items()
+            },
             "held": dict(self.state.held),
             "withdrawals": {k: v.status for k, v in self.state.withdrawals.items()},
         }
