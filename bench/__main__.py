@@ -16,6 +16,7 @@ BENCHMARKS = {
     "scan": "reading a block for 1,000,000 watched addresses",
     "localnet": "the embedded validator: time to the first answer, transfers per second",
     "latency": "what watching adds on top of finality",
+    "solvency": "the proof of solvency: an epoch, a record, checking them",
 }
 
 

@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from localnet.local_usdc import LOCAL_USDC
+
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -88,7 +90,12 @@ def test_it_says_where_it_listens_and_stops_cleanly_on_ctrl_c(launch: Any) -> No
     port = int(net.rpc_url.rsplit(":", 1)[1])
     assert f"WebSocket  ws://127.0.0.1:{port + 1}" in net.text
     assert "Slots      every 20 ms" in net.text
-    assert f"500,000,000 SOL: solana airdrop 10 YOUR_ADDRESS --url {net.rpc_url}" in net.text
+    assert f"500,000,000 SOL: makewhole airdrop YOUR_ADDRESS SOL 10 --url {net.rpc_url}" in net.text
+    assert f"makewhole airdrop YOUR_ADDRESS USDC 100 --url {net.rpc_url}" in net.text
+    assert (
+        ask(net.rpc_url, "getTokenSupply", str(LOCAL_USDC), {"commitment": "processed"})["value"]["decimals"]
+        == 6
+    )
     first = ask(net.rpc_url, "getSlot", {"commitment": "processed"})
     time.sleep(0.3)
     assert ask(net.rpc_url, "getSlot", {"commitment": "processed"}) >= first + 5
@@ -190,7 +197,8 @@ def test_a_terminal_shows_the_slot_as_it_moves() -> None:
         if select.select([master], [], [], 0.2)[0]:
             seen += os.read(master, 65_536).decode()
             slots = [
-                int(text) for text in re.findall(r"slot (\d+) · finalized \d+ · 0 transactions \(0/s\)", seen)
+                int(text)
+                for text in re.findall(r"slot (\d+) · finalized \d+ · \d+ transactions \(\d+/s\)", seen)
             ]
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 0
