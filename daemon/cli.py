@@ -178,6 +178,28 @@ def demo(
     raise typer.Exit(show(keep))
 
 
+@app.command()
+def crash(
+    scenario: Annotated[
+        str, typer.Option(help="calm, october, severe, or a scenario file.", metavar="NAME|FILE")
+    ] = "october",
+    accounts: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many customers.")] = 1_000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 1,
+    out: Annotated[Path, typer.Option(help="The folder for results.json and report.html.")] = Path("crash"),
+    sweep: Annotated[
+        str,
+        typer.Option(
+            help="One run per value of a scenario key: fund.size=0.1,0.5,2", metavar="KEY=V1,V2,..."
+        ),
+    ] = "",
+    quiet: Annotated[bool, typer.Option(help="Write the files, print nothing.")] = False,
+) -> None:
+    """Replay a market crash through the engine; results.json and a report for the browser."""
+    from daemon.crash.command import crash as replay
+
+    raise typer.Exit(replay(scenario, accounts, seed, out, sweep, quiet))
+
+
 # -- configuration and keys --
 
 

@@ -1,0 +1,158 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const S = data.series, T = data.seconds;
+  const charts = [];
+  const font = '11px Inter, "Segoe UI", system-ui, sans-serif';
+
+  const clock = (s) => `${Math.floor(s / 60)}:${String(Math.round(s % 60)).padStart(2, "0")}`;
+  const usd = (v) => {
+    if (v == null) return "–";
+    const sign = v < 0 ? "-" : "", a = Math.abs(v);
+    for (const [scale, letter] of [[1e9, "B"], [1e6, "M"], [1e3, "K"]])
+      if (a >= scale) { const x = a / scale; return `${sign}$${x >= 100 ? x.toFixed(0) : x >= 10 ? x.toFixed(1) : x.toFixed(2)}${letter}`; }
+    return a === 0 ? "$0" : `${sign}$${a >= 100 ? a.toFixed(0) : a.toFixed(2)}`;
+  };
+  const tidyUsd = (v) => usd(v).replace(/\.0+(?=[KMB]?$)/, "").replace(/(\.\d*?)0+(?=[KMB]$)/, "$1");
+  const price = (v) => v == null ? "–" : `$${v >= 1000 ? v.toFixed(0).replace(/\B(?=(\d{3})+(?!\d))/g, ",") : v.toFixed(2)}`;
+  const pct = (v) => v == null ? "–" : `${Math.abs(v) >= 100 ? v.toFixed(0) : Math.abs(v) >= 10 ? v.toFixed(1) : v.toFixed(2)}%`;
+  const tidyPct = (v) => `${+v.toFixed(2)}%`;
+  const whole = (v) => v == null ? "–" : String(Math.round(v)).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
+  const money = (list) => list.map((v) => v / 1e6);
+
+  function axes(format) {
+    const common = { stroke: css("--soft"), font, grid: { stroke: css("--grid"), width: 1 }, ticks: { show: false } };
+    const last = T[T.length - 1];
+    return [
+      { ...common, space: 60, incrs: [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200], values: (u, v) => v.map((s) => last < 600 ? clock(s) : `${Math.round(s / 60)} min`) },
+      { ...common, size: 62, values: (u, v) => v.map(format) },
+    ];
+  }
+
+  // A dashed line at the lowest price outside, on every chart over time.
+  function lowLine(u) {
+    if (data.low_second == null) return;
+    const x = Math.round(u.valToPos(data.low_second, "x", true)), c = u.ctx;
+    c.save(); c.strokeStyle = css("--soft"); c.globalAlpha = .5; c.setLineDash([4, 4]); c.beginPath();
+    c.moveTo(x, u.bbox.top); c.lineTo(x, u.bbox.top + u.bbox.height); c.stroke(); c.restore();
+  }
+
+  function chart(spec) {
+    const host = document.getElementById(spec.id);
+    if (!host) return;
+    const width = host.clientWidth;
+    const options = {
+      width, height: spec.height || 230, padding: [10, 10, 0, 0],
+      cursor: { sync: { key: spec.sync === false ? `own-${spec.id}` : "time", setSeries: false }, points: { size: 6 }, drag: { x: spec.sync !== false, y: false } },
+      legend: { live: true, isolate: false, markers: { width: 0, fill: (u, i) => i ? u.series[i]._key : "transparent" } },
+      scales: { x: { time: false, ...(spec.xScale || {}) }, y: spec.y || { range: (u, lo, hi) => spec.zero ? [Math.min(0, lo), hi > 0 ? hi * 1.08 : 1] : uPlot.rangeNum(lo, hi, .08, false) } },
+      axes: spec.axes || axes(spec.tick || spec.format),
+      series: [{ label: spec.xLabel || "time", value: (u, v) => v == null ? "–" : (spec.xFormat || clock)(v) }, ...spec.series.map((one) => ({
+        label: one.label, stroke: css(one.color), width: one.width == null ? 1.8 : one.width, fill: one.fill ? (one.fill.startsWith("--") ? css(one.fill) : one.fill) : undefined,
+        dash: one.dash, _key: css(one.color), points: { show: !!one.points, size: 6, fill: css(one.color) }, paths: one.paths, show: true,
+        value: (u, v, si, i) => i == null ? "–" : spec.format(one.raw ? one.raw[i] : v),
+      }))],
+      bands: spec.bands, hooks: spec.sync === false ? {} : { drawClear: [lowLine] },
+    };
+    charts.push({ plot: new uPlot(options, [spec.x || T, ...spec.series.map((one) => one.data)], host), host, spec });
+  }
+
+  // Bars stacked on each other: each series is drawn as its running total, the topmost first.
+  function stacked(spec) {
+    const size = spec.bars;
+    const totals = []; let below = size.x.map(() => 0);
+    for (const one of spec.parts) { below = below.map((v, i) => v + one.data[i]); totals.push(below); }
+    const paths = uPlot.paths.bars({ size: [.86, 40], align: 1 }), end = T[T.length - 1];
+    const series = spec.parts.map((one, i) => ({ label: one.label, color: one.color, fill: one.color, width: 0, paths, data: totals[i], raw: one.data })).reverse();
+    chart({ ...spec, x: size.x, series, zero: true, xScale: { range: (u, lo, hi) => [lo, hi === size.x[size.x.length - 1] ? end : hi] } });
+  }
+
+  // Cumulated series into what each of about `most` equal spans of time added.
+  function spans(most = 60) {
+    const per = Math.max(1, Math.ceil((T.length - 1) / most)), x = [], ends = [];
+    for (let i = 0; i + 1 < T.length; i += per) { x.push(T[i]); ends.push([i, Math.min(T.length - 1, i + per)]); }
+    return { x, per, of: (list) => ends.map(([a, b]) => list[b] - list[a]) };
+  }
+
+  function prices(bars) {
+    for (const market of data.markets) {
+      const asset = market.split("-")[0];
+      const outside = S[`outside_e8/${asset}`].map((v) => v / 1e8), index = S[`index_e8/${asset}`].map((v) => v / 1e8), mark = S[`mark_e8/${asset}`].map((v) => v / 1e8);
+      chart({ id: `price-${asset}`, format: price, series: [
+        { label: "outside", color: "--outside", data: outside, width: 2.4 },
+        { label: "index", color: "--index", data: index, width: 1.6 },
+        { label: "mark", color: "--mark", data: mark, width: 1.6 }] });
+      const off = (list) => list.map((v, i) => (v / outside[i] - 1) * 100);
+      chart({ id: `lag-${asset}`, format: pct, tick: tidyPct, height: 170, series: [
+        { label: "index off", color: "--index", data: off(index), width: 1.4 },
+        { label: "mark off", color: "--mark", data: off(mark), width: 1.4 }] });
+    }
+  }
+
+  function liquidations(bars) {
+    const label = { book: "book", netting: "netting", backstop: "backstop", adl: "ADL" };
+    stacked({ id: "stages", bars, format: usd, tick: tidyUsd, height: 280, parts: Object.keys(label).map((stage) => ({ label: label[stage], color: `--${stage}`, data: bars.of(money(S[`stage_usd6/${stage}`])) })) });
+    chart({ id: "busy", format: whole, zero: true, series: [{ label: "in liquidation", color: "--violet", fill: "--band", data: S.in_liquidation }] });
+    const V = data.value_seconds, value = (p) => S[`value_ppm/p${p}`].map((v) => v / 1e4);
+    chart({ id: "values", format: pct, tick: tidyPct, height: 280, x: V, series: [
+      { label: "95th", color: "--index", width: .6, data: value("95") }, { label: "75th", color: "--index", width: .6, data: value("75") },
+      { label: "median", color: "--index", width: 2.4, data: value("50") },
+      { label: "25th", color: "--index", width: .6, data: value("25") }, { label: "5th", color: "--index", width: .6, data: value("05") }],
+      bands: [{ series: [1, 5], fill: css("--band") }, { series: [2, 4], fill: css("--band2") }] });
+    chart({ id: "below", format: pct, tick: tidyPct, zero: true, x: V, series: [{ label: "below zero", color: "--adl", fill: "--band", data: S["value_ppm/below_zero"].map((v) => v / 1e4) }] });
+  }
+
+  function debts(bars) {
+    chart({ id: "debts", format: usd, tick: tidyUsd, zero: true, height: 260, series: [
+      { label: "outstanding negative equity", color: "--adl", data: money(S.outstanding_usd6), width: 2 },
+      { label: "winners' claims", color: "--index", data: money(S.claims_usd6), width: 2 }] });
+    chart({ id: "fund", format: usd, tick: tidyUsd, zero: true, height: 260, series: [
+      { label: "USDC", color: "--book", data: money(S.fund_usd6), width: 2.2 },
+      { label: "other assets", color: "--backstop", data: money(S.fund_inventory_usd6) },
+      { label: "owes the pool", color: "--adl", data: money(S.fund_owes_usd6), dash: [5, 4] }] });
+    stacked({ id: "deposits", bars, format: usd, tick: tidyUsd, parts: [
+      { label: "applied to debts", color: "--adl", data: bars.of(money(S.applied_usd6)) },
+      { label: "credited", color: "--book", data: bars.of(money(S.credited_usd6)) }] });
+    chart({ id: "held", format: usd, tick: tidyUsd, zero: true, series: [{ label: "held, waiting for the customer", color: "--violet", fill: "--band", data: money(S.held_usd6) }] });
+  }
+
+  function gates(bars) {
+    stacked({ id: "gate", bars, format: whole, parts: [
+      { label: "passed", color: "--book", data: bars.of(S.withdrawals_passed) },
+      { label: "queued", color: "--backstop", data: bars.of(S.withdrawals_queued_pool.map((v, i) => v + S.withdrawals_queued_velocity[i])) },
+      { label: "refused", color: "--adl", data: bars.of(S.withdrawals_refused) }] });
+    chart({ id: "queue", format: whole, zero: true, series: [{ label: "waiting", color: "--backstop", fill: "--band", data: S.queued }] });
+    const assets = Object.keys(S).filter((name) => name.startsWith("utilization_ppm/"));
+    chart({ id: "utilization", format: pct, tick: tidyPct, y: { range: (u, lo, hi) => [0, Math.max(10, hi * 1.08)] }, series: assets.map((name, i) => ({ label: name.split("/")[1], color: `--a${i % 4}`, data: S[name].map((v) => v / 1e4) })) });
+  }
+
+  function sweep() {
+    const swept = data.sweep;
+    if (!swept) return;
+    const labels = swept.values, x = labels.map((_, i) => i);
+    const format = { usd6: usd, ppm: pct, count: whole };
+    swept.metrics.forEach((metric, m) => {
+      const scale = metric.unit === "usd6" ? 1e6 : metric.unit === "ppm" ? 1e4 : 1;
+      const common = { stroke: css("--soft"), font, ticks: { show: false } };
+      const shown = format[metric.unit];
+      chart({ id: `sweep-${m}`, x, sync: false, zero: true, format: shown, xLabel: swept.param, xFormat: (v) => labels[v] ?? "", height: 190,
+        xScale: { range: [-.6, labels.length - .4] },
+        axes: [{ ...common, grid: { show: false }, splits: () => x, values: (u, v) => v.map((i) => labels[i] ?? "") },
+               { ...common, size: 62, grid: { stroke: css("--grid"), width: 1 }, values: (u, v) => v.map(metric.unit === "usd6" ? tidyUsd : metric.unit === "ppm" ? tidyPct : whole) }],
+        series: [{ label: metric.name, color: metric.color, fill: metric.color, width: 0, paths: uPlot.paths.bars({ size: [.55, 64] }), data: metric.values.map((v) => v / scale) }] });
+    });
+  }
+
+  function draw() {
+    charts.splice(0).forEach((one) => one.plot.destroy());
+    if (T) { const bars = spans(); prices(bars); liquidations(bars); debts(bars); gates(bars); }
+    sweep();
+    document.body.dataset.charts = String(charts.length);
+  }
+
+  draw();
+  let waiting = 0;
+  addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(() => charts.forEach((one) => one.plot.setSize({ width: one.host.clientWidth, height: one.spec.height || 230 })), 80); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+})();

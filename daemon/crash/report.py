@@ -1,0 +1,319 @@
+"""The page in the browser: one HTML file that needs nothing else.
+
+Rules: figures and tables are written here, so that the page says the essential without scripts; charts are drawn by
+uPlot (assets/uplot.min.js, MIT) from the results inside the page. Whole-number data and no layout on our side:
+the same results give the same bytes.
+"""
+
+# ruff: noqa: E501 - markup reads better in whole lines
+
+from __future__ import annotations
+
+from html import escape
+from importlib import resources
+from string import Template
+from typing import Any
+
+import msgspec
+
+from daemon.crash.format import clock, dollars, percent, share, units
+
+MOST_DEPOSITS = 300
+STAGES = (
+    ("book", "on the book"),
+    ("netting", "netted"),
+    ("backstop", "by backstop providers"),
+    ("adl", "by auto-deleveraging"),
+)
+
+
+def page(results: dict[str, Any]) -> str:
+    """Give the page of one run."""
+    body = "\n".join(
+        (
+            _header(results),
+            _tiles(results["summary"]),
+            _stage_card(results),
+            _price_section(results),
+            _liquidation_section(results["summary"]),
+            _debt_section(results["summary"]),
+            _gate_section(results),
+            _check_section(results),
+            _footer(results),
+        )
+    )
+    data = {
+        "seconds": results["seconds"],
+        "value_seconds": results["value_seconds"],
+        "series": results["series"],
+        "markets": results["markets"],
+        "low_second": _low_second(results),
+    }
+    return render(f"Crash: {results['scenario']['title']}", body, data)
+
+
+def render(title: str, body: str, data: dict[str, Any]) -> str:
+    """Put a body and its data into the page."""
+    assets = resources.files("daemon.crash") / "assets"
+
+    def asset(name: str) -> str:
+        return (assets / name).read_text("utf-8")
+
+    # "<" only ever ends a script from inside a JSON text; there it has another spelling.
+    plain = msgspec.json.encode(data, order="deterministic").decode().replace("<", "\\u003c")
+    return Template(asset("page.html")).substitute(
+        title=escape(title),
+        body=body,
+        data=plain,
+        css=asset("page.css"),
+        js=asset("page.js"),
+        uplot_css=asset("uplot.min.css"),
+        uplot_js=asset("uplot.min.js"),
+    )
+
+
+def _low_second(results: dict[str, Any]) -> int | None:
+    """Say when the asset that fell most was lowest."""
+    falls = results["summary"]["deepest_fall_ppm"]
+    if not falls:
+        return None
+    asset = min(sorted(falls), key=lambda name: falls[name])
+    series = results["series"].get(f"outside_e8/{asset}")
+    if not series:
+        return None
+    return int(results["seconds"][series.index(min(series))])
+
+
+def chart(name: str, title: str, note: str, width: int = 6) -> str:
+    """Give the card of a chart that the script will draw."""
+    return (
+        f'<section class="card chart w{width}"><h3>{escape(title)}</h3><p>{escape(note)}</p>'
+        f'<div class="plot" id="{escape(name)}" role="img" aria-label="{escape(title)}"></div></section>'
+    )
+
+
+def _header(results: dict[str, Any]) -> str:
+    scenario = results["scenario"]
+    return (
+        f"<header><h1>{escape(scenario['title'])}</h1><p>{escape(scenario['description'])}</p>"
+        f'<p class="run">{results["accounts"]:,} customers · {clock(scenario["duration_s"])} of market time · '
+        f"seed {results['seed']} · scenario {escape(scenario['source'])} · engine version "
+        f"{results['engine_version']}. Everything below was decided by the engine; the scenario "
+        "only says prices outside, depth, and what people do.</p></header>"
+    )
+
+
+def _tile(name: str, figure: str, note: str) -> str:
+    return (
+        f'<div class="card tile"><div class="name">{escape(name)}</div><div class="figure">{figure}</div>'
+        f'<div class="note">{escape(note)}</div></div>'
+    )
+
+
+def _tiles(summary: dict[str, Any]) -> str:
+    falls = summary["deepest_fall_ppm"]
+    worst = min(sorted(falls), key=lambda asset: falls[asset]) if falls else ""
+    queued = summary["withdrawals_queued_pool"] + summary["withdrawals_queued_velocity"]
+    tiles = (
+        _tile(
+            "Deepest fall",
+            f"{percent(falls[worst])} <small>{escape(worst)}</small>",
+            ", ".join(f"{asset} {percent(ppm)}" for asset, ppm in falls.items() if asset != worst)
+            + f" · mark at most {percent(summary['widest_mark_lag_ppm'])} off",
+        ),
+        _tile(
+            "Liquidated",
+            dollars(summary["liquidated_usd6"]),
+            f"{share(summary['liquidated_usd6'], summary['open_interest_usd6'])} of "
+            f"{dollars(summary['open_interest_usd6'])} open interest, {summary['liquidations']:,} liquidations",
+        ),
+        _tile(
+            "On the book",
+            percent(summary["book_share_ppm"]) if summary["liquidated_usd6"] else "–",
+            f"of liquidated notional; ADL {share(summary['liquidated_adl_usd6'], summary['liquidated_usd6'])}",
+        ),
+        _tile(
+            "Negative equity, peak",
+            dollars(summary["outstanding_peak_usd6"]),
+            f"{summary['bankruptcies']:,} bankruptcies; at the end {dollars(summary['outstanding_end_usd6'])}",
+        ),
+        _tile(
+            "Insurance fund",
+            f"{dollars(summary['fund_end_usd6'])} <small>of {dollars(summary['fund_start_usd6'])}</small>",
+            f"paid {dollars(summary['covered_by_fund_usd6'])} of debts, holds "
+            f"{dollars(summary['fund_inventory_end_usd6'])} in other assets",
+        ),
+        _tile(
+            "Winners' claims unpaid",
+            dollars(summary["claims_end_usd6"]),
+            f"at the end; peak {dollars(summary['claims_peak_usd6'])}",
+        ),
+        _tile(
+            "Deposits of the liquidated",
+            f"{summary['deposits']:,}",
+            f"{dollars(summary['deposits_applied_usd6'])} to debts, "
+            f"{dollars(summary['deposits_credited_usd6'])} credited",
+        ),
+        _tile(
+            "Withdrawals passed",
+            f"{summary['withdrawals_passed'] + summary['withdrawals_released']:,}",
+            f"{queued:,} queued on the way, {summary['withdrawals_refused']:,} refused",
+        ),
+    )
+    return f'<div class="tiles">{"".join(tiles)}</div>'
+
+
+def _stage_card(results: dict[str, Any]) -> str:
+    summary = results["summary"]
+    total = summary["liquidated_usd6"]
+    bars, keys = [], []
+    for stage, words in STAGES:
+        usd6 = summary[f"liquidated_{stage}_usd6"]
+        bars.append(
+            f'<i style="width:{percent(usd6 * 1_000_000 // total if total else 0, 3)};background:var(--{stage})"></i>'
+        )
+        keys.append(
+            f'<span class="key" style="--c:var(--{stage})">{words} <b>{share(usd6, total)}</b> '
+            f"{dollars(usd6)}, {summary[f'fills_{stage}']:,} fills</span>"
+        )
+    return (
+        '<div class="card"><div class="name">Liquidated notional by stage</div>'
+        f'<div class="stack">{"".join(bars)}</div><div class="keys">{"".join(keys)}</div></div>'
+    )
+
+
+def _price_section(results: dict[str, Any]) -> str:
+    assets = [market.partition("-")[0] for market in results["markets"]]
+    width = {1: 12, 2: 6}.get(len(assets), 4)
+    top = [chart(f"price-{asset}", asset, "outside, index, mark", width) for asset in assets]
+    low = [
+        chart(f"lag-{asset}", f"{asset}: how far off", "index and mark against the price outside", width)
+        for asset in assets
+    ]
+    return (
+        "<h2>Prices</h2><p>The oracle repeats what the price outside was some seconds ago. The mark adds how "
+        "far the book stands from the index, smoothed over a minute and bounded. The dashed line on every chart is "
+        f'the bottom.</p><div class="grid">{"".join(top)}{"".join(low)}</div>'
+    )
+
+
+def _liquidation_section(summary: dict[str, Any]) -> str:
+    outcomes = (
+        f"{summary['liquidations_recovered']:,} recovered, {summary['liquidations_closed']:,} closed, "
+        f"{summary['liquidations_bankrupt']:,} bankrupt, {summary['in_liquidation_end']:,} still open"
+    )
+    cards = (
+        chart("stages", "Liquidated notional by stage", "what each span of time added", 12),
+        chart("busy", "Subaccounts in liquidation", f"at the same time; in all: {outcomes}"),
+        chart("below", "Account value below zero", "share of sampled customers, positions at mark"),
+        chart(
+            "values",
+            "Account value over what customers came with",
+            "5th to 95th percentile of sampled customers",
+            12,
+        ),
+    )
+    return (
+        "<h2>Liquidations</h2><p>First the book, in small steps inside a band; then providers with capacity; what "
+        f'they cannot take is netted and deleveraged. No fee is charged.</p><div class="grid">{"".join(cards)}</div>'
+    )
+
+
+def _debt_section(summary: dict[str, Any]) -> str:
+    cards = (
+        chart(
+            "debts",
+            "Outstanding negative equity and winners' claims",
+            "what the bankrupt owe, what winners wait for",
+        ),
+        chart("fund", "Insurance fund", "its cash, what it took over, what it owes the settlement pool"),
+        chart("deposits", "Deposits of liquidated customers", "what paid a debt, what was credited"),
+        chart("held", "Deposits held", "customers who chose to look first"),
+    )
+    settled = (
+        f"Debts of {dollars(summary['bankrupt_usd6'])} arose. The fund paid {dollars(summary['covered_by_fund_usd6'])} "
+        f"for good, deposits paid {dollars(summary['repaid_by_deposits_usd6'])}, written off "
+        f"{dollars(summary['socialized_usd6'])}; outstanding at the end: {dollars(summary['outstanding_end_usd6'])}."
+    )
+    return f'<h2>Debts and who settles them</h2><p>{settled}</p><div class="grid">{"".join(cards)}</div>'
+
+
+def _gate_section(results: dict[str, Any]) -> str:
+    refused = [one for one in results["refusals"] if one["command"] in ("RequestWithdrawal", "Deposit")]
+    rows = "".join(
+        f'<tr><td>{escape(one["command"])}</td><td>{escape(one["reason"])}</td><td class="text">'
+        f'{escape(one["statement"])}</td><td class="n">{one["count"]:,}</td></tr>'
+        for one in refused
+    )
+    table = (
+        f'<section class="card w6 chart"><h3>Refused</h3><p>by reason</p><div class="scroll"><table><tr><th>command</th>'
+        f'<th>reason</th><th>statement</th><th class="n">count</th></tr>{rows}</table></div></section>'
+    )
+    cards = (
+        chart("gate", "Withdrawals: what the gate decided", "passed at once, queued, refused"),
+        chart("queue", "Withdrawals waiting", "for the pool gate, the velocity guard or reserves"),
+        chart("utilization", "Utilization of the lending pools", "borrowed over lent"),
+        table,
+    )
+    return (
+        "<h2>The gate and the pools</h2><p>While negative equity exceeds the fund, larger USDC withdrawals wait, for a "
+        f'bounded time.</p><div class="grid">{"".join(cards)}</div>{_deposit_table(results)}'
+    )
+
+
+def _deposit_table(results: dict[str, Any]) -> str:
+    decimals = {one["symbol"]: one["decimals"] for one in msgspec.json.decode(results["params"])["assets"]}
+    rows = []
+    chosen = sorted(results["deposits"], key=lambda one: (-one["applied_usd6"], one["second"]))[
+        :MOST_DEPOSITS
+    ]
+    for one in sorted(chosen, key=lambda one: (one["second"], one["subaccount"])):
+        part = one["applied_units"] * 1_000_000 // one["units"] if one["units"] else 0
+        meter = (
+            f'<span class="meter"><i style="width:{percent(part, 2)};background:var(--adl)"></i>'
+            f'<i style="width:{percent(1_000_000 - part if one["credited_units"] else 0, 2)};background:var(--book)"></i></span>'
+        )
+        rows.append(
+            f"<tr><td>{clock(one['second'])}</td><td>{escape(one['subaccount'])}</td>"
+            f'<td class="n">{units(one["units"], decimals[one["asset"]])} {escape(one["asset"])}</td><td>{meter}</td>'
+            f'<td class="n">{units(one["applied_units"], decimals[one["asset"]])}</td>'
+            f'<td class="n">{units(one["credited_units"], decimals[one["asset"]])}</td>'
+            f'<td class="n">{dollars(one["outstanding_before_usd6"])}</td>'
+            f'<td class="n">{dollars(one["outstanding_after_usd6"])}</td><td>{escape(one["outcome"])}</td></tr>'
+        )
+    if not rows:
+        return ""
+    more = f"; the {MOST_DEPOSITS} that paid most" if len(results["deposits"]) > MOST_DEPOSITS else ""
+    return (
+        f"<h2>Every deposit, to the unit</h2><p>{len(results['deposits']):,} deposits{more}. Red went to the debt, green was "
+        'credited.</p><div class="card"><div class="scroll"><table><tr><th>at</th><th>subaccount</th><th class="n">deposited</th>'
+        '<th></th><th class="n">applied</th><th class="n">credited</th><th class="n">owed before</th>'
+        f'<th class="n">owed after</th><th>outcome</th></tr>{"".join(rows)}</table></div></div>'
+    )
+
+
+def _check_section(results: dict[str, Any]) -> str:
+    summary = results["summary"]
+    lines = [(True, f"{results['invariant_checks']:,} checks of the invariants, no breach")]
+    lines += [
+        (
+            one["agree"],
+            f"{one['what']}: events say {one['events']:,}, the engine says {one['engine']:,}",
+        )
+        for one in results["checks"]
+    ]
+    wrong = summary["previews_wrong"]
+    lines.append(
+        (not wrong, f"{summary['previews_exact']:,} deposit previews exact to the unit, {wrong:,} not")
+    )
+    items = "".join(f'<div class="{"ok" if good else "no"}">{escape(words)}</div>' for good, words in lines)
+    return f'<h2>What was checked</h2><div class="card">{items}</div>'
+
+
+def _footer(results: dict[str, Any]) -> str:
+    return (
+        f"<footer>{results['summary']['commands']:,} commands, {results['summary']['events']:,} events. State "
+        f"{escape(results['state_hash'])}. Repeat it: <code>makewhole crash --scenario {escape(results['scenario']['source'])} "
+        f"--accounts {results['accounts']} --seed {results['seed']}</code><details><summary>Engine parameters</summary>"
+        f"<pre>{escape(results['params'])}</pre></details>Charts: uPlot, MIT.</footer>"
+    )

@@ -1,0 +1,152 @@
+"""What a run says about itself: one plain object, the content of results.json.
+
+Rules: integers and texts only, in base units as everywhere; nothing of the machine, the hour or the duration
+of the run, so that the same seed gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from daemon.crash.people import SentDeposit
+from daemon.crash.replay import Replay
+from engine.backstop import provider_capacities
+from engine.params import params_to_json
+from engine.rejects import RejectReason
+from engine.stages import STAGES, stage_shares
+from engine.units import ENGINE_VERSION, INSURANCE_FUND
+
+FORMAT = 1
+_STATEMENTS = {reason.value: reason.statement for reason in RejectReason}
+
+
+def results_of(replay: Replay) -> dict[str, Any]:
+    """Give everything that a report shows."""
+    recorder, exchange, scenario = replay.recorder, replay.exchange, replay.scenario
+    return {
+        "format": FORMAT,
+        "engine_version": ENGINE_VERSION,
+        "scenario": {
+            "source": scenario.source,
+            "title": scenario.title,
+            "description": scenario.description,
+            "duration_s": scenario.duration_s,
+        },
+        "accounts": replay.accounts,
+        "seed": replay.seed,
+        "summary": _summary(replay),
+        "stages": [asdict(one) for one in stage_shares(exchange.state, exchange.now_ns)],
+        "checks": [
+            {"what": what, "events": folded, "engine": told, "agree": folded == told}
+            for what, folded, told in recorder.agreements()
+        ],
+        "invariant_checks": exchange.checks,
+        "markets": list(recorder.markets),
+        "seconds": recorder.seconds,
+        "value_seconds": recorder.value_seconds,
+        "series": recorder.series,
+        "deposits": _deposits(replay),
+        "refusals": _refusals(replay),
+        "capacities": [asdict(one) for one in provider_capacities(exchange.state, exchange.now_ns)],
+        "params": params_to_json(exchange.state.params),
+        "state_hash": replay.state_hash,
+    }
+
+
+def _summary(replay: Replay) -> dict[str, Any]:
+    recorder, exchange, people = replay.recorder, replay.exchange, replay.people
+    series, counts = recorder.series, recorder.counts
+    liquidated_usd6 = sum(recorder.stage_usd6.values())
+    state = exchange.state
+    return {
+        "open_interest_usd6": replay.cast.total_open_interest_usd6,
+        "customers_equity_usd6": sum(one.equity_usd6 for one in replay.cast.customers),
+        "deepest_fall_ppm": _deepest_falls(replay),
+        "widest_mark_lag_ppm": max((_widest(replay, asset) for asset in _assets(replay)), default=0),
+        "stale_samples": sum(sum(series[f"stale/{asset}"]) for asset in _assets(replay)),
+        "liquidated_usd6": liquidated_usd6,
+        **{f"liquidated_{stage}_usd6": recorder.stage_usd6[stage] for stage in STAGES},
+        **{f"fills_{stage}": counts.get(f"fills_{stage}", 0) for stage in STAGES},
+        "book_share_ppm": recorder.stage_usd6["book"] * 1_000_000 // liquidated_usd6
+        if liquidated_usd6
+        else 0,
+        "liquidations": counts.get("liquidations", 0),
+        "first_liquidation_s": recorder.first_liquidation_s,
+        **{
+            f"liquidations_{how}": counts.get(f"liquidations_{how}", 0)
+            for how in ("recovered", "closed", "bankrupt")
+        },
+        "in_liquidation_peak": max(series["in_liquidation"]),
+        "in_liquidation_end": series["in_liquidation"][-1],
+        "adl_forgone_usd6": recorder.forgone_usd6,
+        "bankruptcies": counts.get("bankruptcies", 0),
+        "bankrupt_usd6": recorder.bankrupt_usd6,
+        "outstanding_peak_usd6": max(series["outstanding_usd6"]),
+        "outstanding_end_usd6": series["outstanding_usd6"][-1],
+        "covered_by_fund_usd6": recorder.covered_usd6,
+        "repaid_by_deposits_usd6": recorder.repaid_usd6,
+        "socialized_usd6": recorder.socialized_usd6,
+        "claims_peak_usd6": max(series["claims_usd6"]),
+        "claims_end_usd6": series["claims_usd6"][-1],
+        "fund_start_usd6": series["fund_usd6"][0],
+        "fund_low_usd6": min(series["fund_usd6"]),
+        "fund_end_usd6": series["fund_usd6"][-1],
+        "fund_inventory_end_usd6": series["fund_inventory_usd6"][-1],
+        "fund_owes_end_usd6": max(0, -state.subaccounts[INSURANCE_FUND].unsettled_usd6),
+        "traded_usd6": recorder.traded_usd6,
+        "deposits": counts.get("deposits", 0),
+        "deposits_held": counts.get("deposits_held", 0),
+        "deposits_sent_back": counts.get("deposits_sent_back", 0),
+        "deposits_applied_usd6": recorder.applied_usd6,
+        "deposits_credited_usd6": recorder.credited_usd6,
+        "previews_exact": people.previews_exact,
+        "previews_wrong": people.previews_wrong,
+        **{
+            name: counts.get(name, 0)
+            for name in (
+                "withdrawals_passed",
+                "withdrawals_queued_pool",
+                "withdrawals_queued_velocity",
+                "withdrawals_released",
+                "withdrawals_paid",
+                "withdrawals_turned_back",
+            )
+        },
+        "withdrawals_refused": series["withdrawals_refused"][-1],
+        "withdrawals_waiting_end": series["queued"][-1],
+        "block_trades_refused": replay.population_refused,
+        "commands": exchange.commands,
+        "events": exchange.events,
+    }
+
+
+def _assets(replay: Replay) -> list[str]:
+    return [replay.exchange.state.markets[market].asset for market in replay.recorder.markets]
+
+
+def _deepest_falls(replay: Replay) -> dict[str, int]:
+    falls = {}
+    for path in replay.scenario.prices:
+        prices = replay.prices_outside(path.symbol)
+        falls[path.symbol] = (min(prices) - prices[0]) * 1_000_000 // prices[0]
+    return falls
+
+
+def _widest(replay: Replay, asset: str) -> int:
+    series = replay.recorder.series
+    pairs = zip(series[f"mark_e8/{asset}"], series[f"outside_e8/{asset}"], strict=True)
+    return max(int(abs(mark - outside) * 1_000_000 // outside) for mark, outside in pairs)
+
+
+def _deposits(replay: Replay) -> list[dict[str, Any]]:
+    sent: list[SentDeposit] = [*replay.people.deposits.values(), *replay.people.refused]
+    return [asdict(one) for one in sorted(sent, key=lambda one: (one.second, one.subaccount))]
+
+
+def _refusals(replay: Replay) -> list[dict[str, Any]]:
+    rows = []
+    for (kind, reason), count in sorted(replay.exchange.rejected.items()):
+        statement = _STATEMENTS[reason]
+        rows.append({"command": kind, "reason": reason, "statement": statement, "count": count})
+    return rows

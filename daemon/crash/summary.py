@@ -1,0 +1,128 @@
+"""A page in the terminal: what happened, in a dozen lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from daemon.crash.format import clock, dollars, percent, share, shown
+
+STAGE_WORDS = {
+    "book": ("on the book", "green"),
+    "netting": ("netted against each other", "cyan"),
+    "backstop": ("by backstop providers", "yellow"),
+    "adl": ("by auto-deleveraging", "red"),
+}
+BAR = 40
+
+
+def show(results: dict[str, Any], console: Console) -> None:
+    """Print the summary of one run."""
+    summary, scenario = results["summary"], results["scenario"]
+    falls = ", ".join(f"{asset} {percent(ppm)}" for asset, ppm in summary["deepest_fall_ppm"].items())
+    head = Text.assemble(
+        (scenario["title"], "bold"),
+        f"  {results['accounts']:,} accounts, {clock(scenario['duration_s'])} of market time, ",
+        f"seed {results['seed']}\n",
+        (f"deepest fall {falls}; open interest {dollars(summary['open_interest_usd6'])}", "dim"),
+    )
+    console.print(
+        Panel(Group(head, "", _stages(results), "", _facts(summary), "", _verdict(results)), box=box.ROUNDED)
+    )
+
+
+def _stages(results: dict[str, Any]) -> Table:
+    summary = results["summary"]
+    total = summary["liquidated_usd6"]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(4):
+        table.add_column(no_wrap=True)
+    table.add_row(
+        "[bold]liquidated[/]",
+        f"[bold]{dollars(total)}[/]",
+        "",
+        f"{summary['liquidations']:,} liquidations, {summary['in_liquidation_peak']:,} at once",
+    )
+    for stage, (words, color) in STAGE_WORDS.items():
+        usd6 = summary[f"liquidated_{stage}_usd6"]
+        filled = usd6 * BAR // total if total else 0
+        bar = f"[{color}]{'█' * filled}[/][dim]{'░' * (BAR - filled)}[/]"
+        table.add_row(
+            f"  {words}", dollars(usd6), bar, f"{share(usd6, total)}, {summary[f'fills_{stage}']:,} fills"
+        )
+    return table
+
+
+def _facts(summary: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    queued = summary["withdrawals_queued_pool"] + summary["withdrawals_queued_velocity"]
+    usd = {name: dollars(value) for name, value in summary.items() if name.endswith("_usd6")}
+    rows = (
+        (
+            "negative equity",
+            f"{summary['bankruptcies']:,} bankruptcies, peak {usd['outstanding_peak_usd6']}, "
+            f"at the end {usd['outstanding_end_usd6']}",
+        ),
+        (
+            "  settled by",
+            f"fund {usd['covered_by_fund_usd6']}, deposits {usd['repaid_by_deposits_usd6']}, "
+            f"written off {usd['socialized_usd6']}",
+        ),
+        (
+            "winners' claims",
+            f"peak {usd['claims_peak_usd6']}, unpaid at the end {usd['claims_end_usd6']}",
+        ),
+        (
+            "insurance fund",
+            f"{usd['fund_start_usd6']} → {usd['fund_end_usd6']}, low {usd['fund_low_usd6']}, "
+            f"holds {usd['fund_inventory_end_usd6']} in other assets",
+        ),
+        (
+            "deposits",
+            f"{summary['deposits']:,}: {usd['deposits_applied_usd6']} to debts, "
+            f"{usd['deposits_credited_usd6']} credited; {summary['deposits_held']:,} held, "
+            f"{summary['deposits_sent_back']:,} sent back",
+        ),
+        (
+            "withdrawals",
+            f"{summary['withdrawals_passed']:,} passed, {queued:,} queued "
+            f"({summary['withdrawals_released']:,} released), {summary['withdrawals_refused']:,} refused",
+        ),
+        ("mark", f"at most {percent(summary['widest_mark_lag_ppm'])} from the price outside"),
+    )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _verdict(results: dict[str, Any]) -> Text:
+    summary = results["summary"]
+    wrong = [one["what"] for one in results["checks"] if not one["agree"]]
+    if summary["previews_wrong"]:
+        wrong.append(f"{summary['previews_wrong']} deposit previews")
+    if wrong:
+        return Text("does not agree: " + ", ".join(wrong), style="bold red")
+    return Text(
+        f"{results['invariant_checks']:,} checks of the invariants held; events and engine agree to "
+        f"the unit; {summary['previews_exact']:,} deposit previews were exact.\n"
+        f"state {results['state_hash'][:16]}…",
+        style="green",
+    )
+
+
+def show_sweep(swept: dict[str, Any], console: Console) -> None:
+    """Print the runs of a sweep side by side."""
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column(swept["param"])
+    for value in swept["values"]:
+        table.add_column(value, justify="right")
+    for metric in swept["metrics"]:
+        table.add_row(metric["name"], *[shown(metric["unit"], value) for value in metric["values"]])
+    console.print(table)
