@@ -15,12 +15,21 @@ from typing import Any
 
 from engine import commands as cm
 from engine.backstop import leave_backstop, register_backstop, set_backstop_capacity
+from engine.borrowing import (
+    borrow_by_command,
+    lend_by_command,
+    redeem_by_command,
+    repay_by_command,
+    set_lending,
+)
 from engine.deposits import accept_held, deposit, release_held, return_held
 from engine.events import Event, OnDebtSet, PricesUpdated, SpotTraded, SubaccountOpened, Traded
 from engine.funding import pay_funding, sample_premium
 from engine.gates import attest, attestation_fault, sample_levels
 from engine.insurance import cover_debts, declare_if_bankrupt, end_settled_debts, socialize_old_debts
+from engine.inventory import run_inventory
 from engine.ledger import emit
+from engine.lending import accrue_all, lend_idle, put_fund_in_order
 from engine.liquidation import run_liquidations
 from engine.orders import cancel_all_orders, cancel_order, place_order, set_market_state
 from engine.outcome import Accepted, Outcome, Rejected
@@ -174,6 +183,7 @@ def _update_quotes(state: State, command: cm.UpdateQuotes) -> Outcome:
 def _after_prices(state: State, out: list[Event]) -> None:
     """Act on new prices: liquidate (R20), end debts, release held deposits (R29)."""
     run_liquidations(state, out)
+    run_inventory(state, out)
     end_settled_debts(state, out)
     release_held(state, out)
 
@@ -183,8 +193,11 @@ def _tick(state: State, command: cm.Tick) -> Outcome:
     cover, pay, write off.
     """
     out: list[Event] = []
+    accrue_all(state, out)
+    put_fund_in_order(state, out)
     pay_funding(state, command.time_ns, out)
     run_liquidations(state, out)
+    run_inventory(state, out)
     settle_positions(state, state.subaccounts[FEES], out)
     for market in state.markets:
         for one in state.ordered(state.holders[market]):
@@ -209,6 +222,7 @@ def _tick(state: State, command: cm.Tick) -> Outcome:
     end_settled_debts(state, out)
     release_held(state, out)
     release_queued(state, command.time_ns, out)
+    lend_idle(state, out)
     sample_levels(state, command.time_ns)
     state.last_tick_ns = command.time_ns
     return Accepted(tuple(out))
@@ -249,6 +263,11 @@ _TABLE: dict[type[Any], tuple[_Handler, bool]] = {
     cm.AcceptHeldDeposit: (accept_held, True),
     cm.ReturnHeldDeposit: (return_held, True),
     cm.Transfer: (transfer, True),
+    cm.SetLending: (set_lending, False),
+    cm.Lend: (lend_by_command, True),
+    cm.Redeem: (redeem_by_command, True),
+    cm.Borrow: (borrow_by_command, True),
+    cm.Repay: (repay_by_command, True),
     cm.RequestWithdrawal: (request_withdrawal, True),
     cm.ConfirmWithdrawal: (confirm_withdrawal, True),
     cm.ReturnWithdrawal: (return_withdrawal, True),

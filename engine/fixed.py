@@ -39,6 +39,11 @@ def multiple_down(number: int, of: int) -> int:
     return number - number % of
 
 
+def multiple_up(number: int, of: int) -> int:
+    """Give the smallest whole multiple of `of` that is no smaller than a number; of > 0 (R12, lots)."""
+    return -(-number // of) * of
+
+
 @cache
 def notional_divisor(decimals: int) -> int:
     """Give 10^(decimals + 2): units x price_e8 divided by it is usd6 (R2)."""

@@ -14,14 +14,14 @@ from engine.adl import Opposites, auto_deleverage, net_liquidatees
 from engine.backstop import take_by_backstop
 from engine.danger import endangered
 from engine.events import Event, LiquidationEnded, LiquidationStageChanged, LiquidationStarted
-from engine.fixed import discounted_price_up_e8, multiple_down, ppm_of_down, premium_price_down_e8
 from engine.insurance import declare_if_bankrupt
 from engine.ledger import emit
 from engine.lending import redeem_for_liquidation, repay_from_cash
 from engine.margin import Margin, is_recovered, margin_with
-from engine.orders import cancel_all, take_liquidity
+from engine.orders import cancel_all
 from engine.prices import is_stale
 from engine.settlement import cancel_queued, collect, settle_positions
+from engine.small_steps import take_a_step
 from engine.stages import ADL, BACKSTOP, BOOK, count_fill
 from engine.state import State, Subaccount
 from engine.units import SubaccountId
@@ -161,39 +161,12 @@ def _trade_on_the_book(state: State, one: Subaccount, markets: list[str], out: l
         if _has_recovered(state, one):
             break
         base_units = _base(one, market)
-        is_buy = base_units < 0
-        limit_e8 = limit_price_e8(state, market, is_buy)
-        units = min(_step_units(state, one, market), _takeable_units(state, market, is_buy, limit_e8))
-        traded = take_liquidity(state, one, market, is_buy, units, limit_e8, out) if units else 0
+        entry_units = state.liquidations[one.id].entry_units.get(market, 0)
+        traded = take_a_step(state, one, market, base_units < 0, abs(base_units), entry_units, out)
         if traded:
             filled = True
             count_fill(state, one, BOOK, market, traded)
     return filled
-
-
-def limit_price_e8(state: State, market: str, is_buy: bool) -> int:
-    """Give the limit of a liquidation order: floor(mark x (1 + band)) to buy, ceil(mark x (1 - band)) to sell
-    (R22).
-    """
-    band_ppm = state.markets[market].liquidation_band_ppm
-    mark_e8 = state.mark_prices[market].price_e8
-    return premium_price_down_e8(mark_e8, band_ppm) if is_buy else discounted_price_up_e8(mark_e8, band_ppm)
-
-
-def _step_units(state: State, one: Subaccount, market: str) -> int:
-    """Give min(|base|, max(one lot, 10% of the size at entry)), in whole lots (R22)."""
-    lot_units = state.markets[market].lot_units
-    entry_units = state.liquidations[one.id].entry_units.get(market, 0)
-    part_units = multiple_down(ppm_of_down(entry_units, state.params.liquidation_step_ppm), lot_units)
-    return multiple_down(min(abs(_base(one, market)), max(lot_units, part_units)), lot_units)
-
-
-def _takeable_units(state: State, market: str, is_buy: bool, limit_e8: int) -> int:
-    """Give a quarter of what rests inside the band, in whole lots (R22)."""
-    visible_units = state.books[market].units_inside(not is_buy, limit_e8)
-    return multiple_down(
-        ppm_of_down(visible_units, state.params.depth_share_ppm), state.markets[market].lot_units
-    )
 
 
 def _deleverage(state: State, one: Subaccount, opposites: Opposites, out: list[Event]) -> None:

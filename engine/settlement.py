@@ -26,6 +26,7 @@ from engine.lending import accrue, redeem, repay_incoming
 from engine.margin import position_value_usd6
 from engine.orders import spendable_units, unlock
 from engine.pool import balance_units, balances_units, lent_units, redeem_shares
+from engine.small_steps import sell_for_loss
 from engine.state import State, Subaccount
 from engine.units import FEES, INSURANCE_FUND, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL
 
@@ -147,6 +148,8 @@ def _convert(state: State, one: Subaccount, asset: str, out: list[Event]) -> Non
     if needed_units > spendable_units(state, one, asset):
         unlock(state, one, asset, out)
         redeem(state, one, asset, needed_units - one.cash.get(asset, 0), out, forced=True)
+    if asset != SETTLEMENT_ASSET and sell_for_loss(state, one, asset, -one.unsettled_usd6, rate_e8, out):
+        _collect_cash(state, one, out)
     units, usd6 = plan_conversion(params, one.cash.get(asset, 0), rate_e8, -one.unsettled_usd6)
     if usd6:
         paid_usd6 = fund_pays_usd6(state, usd6)
