@@ -13,11 +13,19 @@ from dataclasses import dataclass
 from engine.collateral import conversion_rate_e8, plan_conversion
 from engine.commands import AcceptHeldDeposit, Deposit, ReturnHeldDeposit
 from engine.events import DepositApplied, DepositHeld, DepositReturned, Event
-from engine.fixed import notional_up_usd6, units_for_usd6_up
+from engine.fixed import notional_divisor, notional_up_usd6, scale_down, units_for_usd6_up
 from engine.insurance import end_settled_debts, fund_would_cover_usd6
 from engine.ledger import emit
-from engine.margin import margin_with, meets_maintenance_margin, outstanding_of
+from engine.lending import accrue, index_e8, repay_incoming, take_over_borrow
+from engine.margin import (
+    liability_usd6,
+    margin_with,
+    meets_maintenance_margin,
+    outstanding_of,
+    realized_usd6,
+)
 from engine.outcome import Accepted, Outcome, Rejected
+from engine.pool import owed_units, plan_repayment, repay_shares
 from engine.prices import is_stale
 from engine.rejects import RejectReason
 from engine.settlement import fund_pays_usd6, settle_positions
@@ -30,6 +38,10 @@ from engine.units import (
     SETTLEMENT_ASSET,
     SubaccountId,
 )
+
+# Applied units, applied usd6, rate; of it: units that repay a borrow of the same asset, worth usd6 at index.
+_Plan = tuple[int, int, int, int, int]
+_HELD: _Plan = (0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,9 @@ def preview_deposit(state: State, subaccount: SubaccountId, asset: str, units: i
         raise ValueError("units must be 0 to 2^64-1")
     outstanding_usd6 = _outstanding(one, state, asset)
     held = outstanding_usd6 > 0 and one.on_debt == "hold"
-    planned_units, planned_usd6, rate_e8 = (0, 0, 0) if held else _plan(state, asset, units, outstanding_usd6)
+    planned_units, planned_usd6, rate_e8, _, _ = (
+        _HELD if held else _plan(state, one, asset, units, outstanding_usd6)
+    )
     return DepositPreview(
         applied_units=planned_units,
         applied_usd6=planned_usd6,
@@ -192,15 +206,33 @@ def _outstanding(one: Subaccount, state: State, asset: str) -> int:
     return max(0, -one.unsettled_usd6) if asset == SETTLEMENT_ASSET else 0
 
 
-def _plan(state: State, asset: str, units: int, outstanding_usd6: int) -> tuple[int, int, int]:
-    """Plan a deposit: (applied units, applied usd6, rate). Between a mark and its settlement nothing else
-    is asked.
+def _plan(state: State, one: Subaccount, asset: str, units: int, outstanding_usd6: int) -> _Plan:
+    """Plan a deposit (R28): the unsettled debt first, then a borrow of the same asset, then other borrows.
+
+    Between a mark and its settlement nothing else is asked.
     """
-    if outstanding_usd6 == 0:
-        return 0, 0, conversion_rate_e8(state, asset)
     rate_e8 = conversion_rate_e8(state, asset)
-    applied_units, applied_usd6 = plan_conversion(state.assets[asset], units, rate_e8, outstanding_usd6)
-    return (applied_units, applied_usd6, rate_e8) if applied_usd6 else (0, 0, rate_e8)
+    if outstanding_usd6 == 0:
+        return 0, 0, rate_e8, 0, 0
+    params = state.assets[asset]
+    if not one.borrowed:
+        applied_units, applied_usd6 = plan_conversion(params, units, rate_e8, outstanding_usd6)
+        return (applied_units, applied_usd6, rate_e8, 0, 0) if applied_usd6 else (0, 0, rate_e8, 0, 0)
+    debt_usd6 = min(outstanding_usd6, max(0, -realized_usd6(state, one)))
+    debt_units, debt_usd6 = plan_conversion(params, units, rate_e8, debt_usd6)
+    if not debt_usd6:
+        debt_units = 0
+    left_usd6, left_units = outstanding_usd6 - debt_usd6, units - debt_units
+    repaid_units, repaid_usd6 = plan_repayment(state, one, asset, left_units, left_usd6)
+    left_usd6, left_units = left_usd6 - repaid_usd6, left_units - repaid_units
+    others_usd6 = sum(
+        [liability_usd6(state, name, owed_units(state, one, name)) for name in one.borrowed if name != asset]
+    )
+    more_units, more_usd6 = plan_conversion(params, left_units, rate_e8, min(left_usd6, others_usd6))
+    if not more_usd6:
+        more_units = 0
+    applied_units = debt_units + repaid_units + more_units
+    return applied_units, debt_usd6 + repaid_usd6 + more_usd6, rate_e8, repaid_units, repaid_usd6
 
 
 def _apply_deposit(
@@ -212,14 +244,19 @@ def _apply_deposit(
     out: list[Event],
 ) -> None:
     asset, units = incoming.asset, incoming.units
-    applied_units, applied_usd6, rate_e8 = _plan(state, asset, units, outstanding_usd6)
-    paid_usd6 = owed_usd6 = collected_units = 0
+    applied_units, applied_usd6, rate_e8, repaid_units, repaid_usd6 = _plan(
+        state, one, asset, units, outstanding_usd6
+    )
+    paid_usd6 = owed_usd6 = collected_units = repaid_shares = 0
     if applied_usd6:
         if one.positions:
             settle_positions(state, one, out)
         if asset != SETTLEMENT_ASSET:
-            paid_usd6 = fund_pays_usd6(state, applied_usd6)
-            owed_usd6 = applied_usd6 - paid_usd6
+            paid_usd6 = fund_pays_usd6(state, applied_usd6 - repaid_usd6)
+            owed_usd6 = applied_usd6 - repaid_usd6 - paid_usd6
+        if repaid_units:
+            accrue(state, asset, out)
+            repaid_shares = repay_shares(state, one, asset, repaid_units)
     if one.id == FEES and asset == NETWORK_FEE_ASSET:
         collected_units = min(state.network_fees_owed_units, units)
     emit(
@@ -241,10 +278,27 @@ def _apply_deposit(
             fund_owed_usd6=owed_usd6,
             network_fees_collected_units=collected_units,
             was_held=was_held,
+            repaid_units=repaid_units,
+            repaid_usd6=repaid_usd6,
+            repaid_shares=repaid_shares,
         ),
     )
+    if one.borrowed:
+        if one.unsettled_usd6 > 0 and applied_usd6:
+            _pay_other_borrows(state, one, asset, applied_usd6 - repaid_usd6, out)
+        repay_incoming(state, one, asset, units - applied_units, out)
     if applied_usd6:
         end_settled_debts(state, out)
+
+
+def _pay_other_borrows(state: State, one: Subaccount, asset: str, most_usd6: int, out: list[Event]) -> None:
+    """Let the fund take over other borrows for what a deposit paid beyond the unsettled debt (R28)."""
+    for name in sorted(one.borrowed):
+        left_usd6 = min(one.unsettled_usd6, most_usd6)
+        if name != asset and left_usd6 > 0:
+            price_e8 = index_e8(state, name)
+            units = scale_down(left_usd6, notional_divisor(state.assets[name].decimals), price_e8)
+            most_usd6 -= take_over_borrow(state, one, name, units, price_e8, out)
 
 
 def _fee_in(state: State, asset: str, network_fee_units: int) -> int:

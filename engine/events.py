@@ -388,12 +388,14 @@ class LossSocialized:
 class DepositApplied:
     """A deposit was posted, debt first (R28): its receipt.
 
-    deposited = applied + credited, in units. If `was_held`: held -= deposited_units. subaccount: cash +=
-    credited_units, unsettled += applied_usd6. USDC: pool cash += applied_units. Another asset: insurance_fund
-    asset cash += applied_units, fund USDC cash -= fund_paid_usd6, fund unsettled -= fund_owed_usd6, pool USDC
-    cash += fund_paid_usd6. fees only: network_fees_collected_units of the credited SOL went to what the
-    operator owed for network fees (cash -= it, network fees owed -= it). rate_e8 is 10^8 for USDC and 0 when
-    nothing could be valued.
+    deposited = applied + credited, in units. If `was_held`: held -= deposited_units. Of what is applied,
+    repaid_units (worth repaid_usd6 at index) paid back a borrow of the same asset: lending_pool cash +=
+    repaid_units, subaccount: borrowed shares -= repaid_shares. The rest, units = applied - repaid and usd6 =
+    applied - repaid: subaccount: cash += credited_units, unsettled += usd6. USDC: settlement_pool cash +=
+    units. Another asset: insurance_fund asset cash += units, fund USDC cash -= fund_paid_usd6, fund unsettled
+    -= fund_owed_usd6, settlement_pool USDC cash += fund_paid_usd6. fees only: network_fees_collected_units of
+    the credited SOL went to what the operator owed for network fees (cash -= it, network fees owed -= it).
+    rate_e8 is 10^8 for USDC and 0 when nothing could be valued.
     """
 
     deposit_id: str
@@ -411,6 +413,9 @@ class DepositApplied:
     fund_owed_usd6: int
     network_fees_collected_units: int
     was_held: bool
+    repaid_units: int = 0
+    repaid_usd6: int = 0
+    repaid_shares: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -381,11 +381,15 @@ def _deposit_applied(state: State, event: ev.DepositApplied) -> None:
         state.deposited_units[asset] += event.deposited_units
     _cash(state, event.subaccount, asset, event.credited_units)
     if event.applied_units:
-        _unsettled(state, event.subaccount, event.applied_usd6)
+        units = event.applied_units - event.repaid_units
+        _unsettled(state, event.subaccount, event.applied_usd6 - event.repaid_usd6)
         if asset == SETTLEMENT_ASSET:
-            _cash(state, SETTLEMENT_POOL, asset, event.applied_units)
+            _cash(state, SETTLEMENT_POOL, asset, units)
         else:
-            _fund_buys(state, asset, event.applied_units, event.fund_paid_usd6, event.fund_owed_usd6)
+            _fund_buys(state, asset, units, event.fund_paid_usd6, event.fund_owed_usd6)
+    if event.repaid_shares:
+        _cash(state, LENDING_POOL, asset, event.repaid_units)
+        _borrowed(state, event.subaccount, asset, -event.repaid_shares)
     if event.network_fees_collected_units:
         _cash(state, event.subaccount, asset, -event.network_fees_collected_units)
         state.network_fees_owed_units -= event.network_fees_collected_units

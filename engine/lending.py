@@ -210,14 +210,14 @@ def take_over_rate_e8(state: State, asset: str) -> int:
     haircut), rounded up (R21). The fund has to buy the units.
     """
     haircut_ppm = state.assets[asset].haircut_ppm
-    return increased_price_up_e8(_index_e8(state, asset), haircut_ppm)
+    return increased_price_up_e8(index_e8(state, asset), haircut_ppm)
 
 
 def move_borrow_to_fund(state: State, one: Subaccount, asset: str, out: list[Event]) -> None:
     """Move a bankrupt subaccount's whole borrow to the insurance fund at index (R27)."""
     accrue(state, asset, out)
     units = owed_units(state, one, asset)
-    take_over_borrow(state, one, asset, units, _index_e8(state, asset), out)
+    take_over_borrow(state, one, asset, units, index_e8(state, asset), out)
 
 
 def put_fund_in_order(state: State, out: list[Event]) -> None:
@@ -231,5 +231,6 @@ def put_fund_in_order(state: State, out: list[Event]) -> None:
         redeem(state, fund, asset, lent_units(state, fund, asset) + 1, out)
 
 
-def _index_e8(state: State, asset: str) -> int:
+def index_e8(state: State, asset: str) -> int:
+    """Give the index price of an asset that has one; a dollar for USDC (R1)."""
     return _ONE_DOLLAR_E8 if asset == SETTLEMENT_ASSET else state.index_prices[asset].price_e8

@@ -150,12 +150,18 @@ def outstanding_of(state: State, one: Subaccount) -> int:
     """
     if one.unsettled_usd6 >= 0 and not one.positions and not one.borrowed:
         return 0
-    value_usd6 = collateral_of(state, one)[0] + one.unsettled_usd6
+    value_usd6 = collateral_of(state, one)[0] + realized_usd6(state, one)
     for asset in one.borrowed:
         value_usd6 -= liability_usd6(state, asset, owed_units(state, one, asset))
+    return max(0, -value_usd6)
+
+
+def realized_usd6(state: State, one: Subaccount) -> int:
+    """Give what unsettled would be if every position were realized at mark now (R26)."""
+    value_usd6 = one.unsettled_usd6
     for market, position in one.positions.items():
         value_usd6 += position_value_usd6(state, market, position.base_units) + position.quote_usd6
-    return max(0, -value_usd6)
+    return value_usd6
 
 
 def meets_maintenance_margin(margin: Margin) -> bool:

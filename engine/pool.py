@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from engine.fixed import scale_down, scale_up
+from engine.fixed import notional_down_usd6, scale_down, scale_up, units_for_usd6_up
 from engine.params import LendingParams
 from engine.state import LendingPool, State, Subaccount
-from engine.units import E18, LENDING_POOL, PPM, YEAR_NS
+from engine.units import E18, LENDING_POOL, PPM, SETTLEMENT_ASSET, YEAR_NS
 
 # 10^18 of a whole = 10^6 ppm: ppm of a rate to e18.
 _E18_PER_PPM = 10**12
@@ -161,6 +161,26 @@ def pool_now(state: State, asset: str) -> LendingPool:
         borrow_index_e18=due.borrow_index_e18,
         accrued_ns=state.last_time_ns,
     )
+
+
+def plan_repayment(state: State, one: Subaccount, asset: str, units: int, debt_usd6: int) -> tuple[int, int]:
+    """Plan how units repay a borrow of the same asset, at most debt_usd6 of it: (units, usd6), R28.
+
+    units = those worth the debt, rounded up, at most all of them and what is owed; usd6 = min(debt, their
+    value rounded down). (0, 0) when that is nothing.
+    """
+    owed = owed_units(state, one, asset)
+    if asset == SETTLEMENT_ASSET:
+        price_e8 = 10**8
+    else:
+        price = state.index_prices.get(asset)
+        price_e8 = 0 if price is None else price.price_e8
+    if not owed or not price_e8:
+        return 0, 0
+    decimals = state.assets[asset].decimals
+    repaid = min(units, owed, units_for_usd6_up(debt_usd6, price_e8, decimals))
+    usd6 = min(debt_usd6, notional_down_usd6(repaid, price_e8, decimals))
+    return (repaid, usd6) if usd6 and repay_shares(state, one, asset, repaid) else (0, 0)
 
 
 def is_throttled(state: State, asset: str, more: Sequence[int] = ()) -> bool:

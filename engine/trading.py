@@ -11,6 +11,7 @@ from engine.commands import BlockTrade, Transfer
 from engine.events import BlockTraded, Event, TransferMade
 from engine.fixed import notional_down_usd6, notional_up_usd6
 from engine.ledger import emit
+from engine.lending import redeem_shortage, repay_incoming
 from engine.margin import margin_with, may_become, outstanding_of
 from engine.outcome import Accepted, Outcome, Rejected
 from engine.prices import is_stale
@@ -92,7 +93,9 @@ def transfer(state: State, command: Transfer) -> Outcome:
         return fault
     # No refusal below this line.
     out: list[Event] = []
+    redeem_shortage(state, source, command.asset, command.units, out)
     emit(state, out, TransferMade(source.id, target.id, command.asset, command.units))
+    repay_incoming(state, target, command.asset, command.units, out)
     return Accepted(tuple(out))
 
 

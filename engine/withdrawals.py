@@ -20,9 +20,10 @@ from engine.events import Event, WithdrawalPaid, WithdrawalQueued, WithdrawalRes
 from engine.fixed import midpoint_up
 from engine.gates import queue_for, reserves_fault
 from engine.ledger import emit
+from engine.lending import redeem_shortage, repay_incoming
 from engine.margin import Margin, margin_with, meets_maintenance_margin, outstanding_of
-from engine.orders import spendable_units
 from engine.outcome import Accepted, Outcome, Rejected
+from engine.pool import available_units, balance_units
 from engine.prices import stale_price_of
 from engine.rejects import RejectReason
 from engine.state import State, Subaccount, Withdrawal
@@ -60,6 +61,7 @@ def request_withdrawal(state: State, command: RequestWithdrawal) -> Outcome:
             return fault
     # No refusal below this line.
     out: list[Event] = []
+    redeem_shortage(state, one, command.asset, command.units, out)
     common = (command.id, one.id, command.asset, command.units, command.destination)
     if gate:
         emit(state, out, WithdrawalQueued(*common, gate=gate, until_ns=until_ns))
@@ -97,12 +99,12 @@ def cash_out_fault(state: State, one: Subaccount, asset: str, units: int) -> Rej
             f"{-one.unsettled_usd6} usd6",
             retry_at_ns=state.next_settlement_ns() or None,
         )
-    cash_units = one.cash.get(asset, 0)
-    if units > spendable_units(state, one, asset):
+    held_units = balance_units(state, one, asset)
+    if units > available_units(state, one, asset):
         return Rejected(
             RejectReason.INSUFFICIENT_SETTLED_CASH, would_pass_units=_passing_units(state, one, margin, asset)
         )
-    if not _leaves_initial_margin(state, margin, asset, cash_units, units):
+    if not _leaves_initial_margin(state, margin, asset, held_units, units):
         return Rejected(
             RejectReason.INSUFFICIENT_INITIAL_MARGIN,
             would_pass_units=_passing_units(state, one, margin, asset),
@@ -190,6 +192,9 @@ def return_withdrawal(state: State, command: ReturnWithdrawal) -> Outcome:
     returned = state.withdrawals[command.withdrawal_id]
     owed_units = _fee_not_covered(state, command.network_fee_units)
     emit(state, out, _returned(returned, command.reason, command.network_fee_units, owed_units))
+    if not returned.held_deposit_id:
+        one = state.subaccounts[returned.subaccount]
+        repay_incoming(state, one, returned.asset, returned.units, out)
     return Accepted(tuple(out))
 
 
@@ -234,7 +239,7 @@ def _leaves_initial_margin(state: State, margin: Margin, asset: str, cash_units:
 
 def _passing_units(state: State, one: Subaccount, margin: Margin, asset: str) -> int:
     """Find the largest amount that leaves initial margin, by bisection; the lower end always passes."""
-    cash_units, most_units = one.cash.get(asset, 0), spendable_units(state, one, asset)
+    cash_units, most_units = balance_units(state, one, asset), available_units(state, one, asset)
     if _leaves_initial_margin(state, margin, asset, cash_units, most_units):
         return most_units
     low, high = 0, most_units
