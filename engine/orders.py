@@ -59,7 +59,7 @@ def place_order(state: State, command: PlaceOrder) -> Outcome:
     if command.reduce_only:
         units = min(units, reducible_units(one, params.symbol, is_buy))
     stop_e8 = taker_stop_e8(params, is_buy, reference.price_e8)
-    limit_e8 = command.price_e8 or stop_e8
+    limit_e8 = command.price_e8 or (MAX_PRICE_E8 if is_buy else 0)
     if kind == "post_only":
         if _would_trade(state, params.symbol, is_buy, limit_e8):
             return Rejected(RejectReason.POST_ONLY_WOULD_TRADE)
