@@ -41,7 +41,13 @@ from engine.state import State
 from engine.trading import block_trade, transfer
 from engine.units import FEES, INSURANCE_FUND, ROUNDING, SYSTEM_ACCOUNTS
 from engine.wellformed import malformed_field
-from engine.withdrawals import confirm_withdrawal, release_queued, request_withdrawal, return_withdrawal
+from engine.withdrawals import (
+    confirm_withdrawal,
+    pay_network_fee,
+    release_queued,
+    request_withdrawal,
+    return_withdrawal,
+)
 
 __all__ = ["Accepted", "Outcome", "Rejected", "apply"]
 
@@ -271,6 +277,7 @@ _TABLE: dict[type[Any], tuple[_Handler, bool]] = {
     cm.RequestWithdrawal: (request_withdrawal, True),
     cm.ConfirmWithdrawal: (confirm_withdrawal, True),
     cm.ReturnWithdrawal: (return_withdrawal, True),
+    cm.PayNetworkFee: (pay_network_fee, True),
     cm.AttestReserves: (_attest_reserves, False),
     cm.RegisterBackstop: (register_backstop, False),
     cm.SetBackstopCapacity: (set_backstop_capacity, False),

@@ -278,6 +278,21 @@ class ReturnWithdrawal:
 
 
 @dataclass(frozen=True, slots=True)
+class PayNetworkFee:
+    """State that a transaction which pays nobody is final on chain and what it cost the operator, in lamports.
+
+    Such as the memo that publishes a proof of solvency (I1): the lamports left the reserves, so the ledger
+    says whose they were.
+    """
+
+    id: str
+    time_ns: int
+    purpose: str
+    signature: str
+    network_fee_units: int
+
+
+@dataclass(frozen=True, slots=True)
 class AttestReserves:
     """State the on-chain holdings per asset at a finalized slot, payouts and deposits up to it applied
     (R33a).
@@ -342,6 +357,7 @@ Command: TypeAlias = (
     | RequestWithdrawal
     | ConfirmWithdrawal
     | ReturnWithdrawal
+    | PayNetworkFee
     | AttestReserves
     | RegisterBackstop
     | SetBackstopCapacity
@@ -371,6 +387,7 @@ COMMAND_TYPES: tuple[type[Command], ...] = (
     RequestWithdrawal,
     ConfirmWithdrawal,
     ReturnWithdrawal,
+    PayNetworkFee,
     AttestReserves,
     RegisterBackstop,
     SetBackstopCapacity,

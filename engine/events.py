@@ -636,6 +636,16 @@ class WithdrawalReturned:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkFeePaid:
+    """A transaction of the operator's that pays nobody is final on chain. Network fees as in `WithdrawalPaid`."""
+
+    purpose: str
+    signature: str
+    network_fee_units: int
+    network_fee_owed_units: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReservesAttested:
     """Holdings were compared with what is owed (R33a). surplus_units = holdings - owed to customers, per
     asset listed.
@@ -691,6 +701,7 @@ Event: TypeAlias = (
     | WithdrawalReserved
     | WithdrawalPaid
     | WithdrawalReturned
+    | NetworkFeePaid
     | ReservesAttested
 )
 
@@ -739,5 +750,6 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     WithdrawalReserved,
     WithdrawalPaid,
     WithdrawalReturned,
+    NetworkFeePaid,
     ReservesAttested,
 )

@@ -546,6 +546,10 @@ def _withdrawal_returned(state: State, event: ev.WithdrawalReturned) -> None:
     _network_fee(state, event.network_fee_units, event.network_fee_owed_units)
 
 
+def _network_fee_paid(state: State, event: ev.NetworkFeePaid) -> None:
+    _network_fee(state, event.network_fee_units, event.network_fee_owed_units)
+
+
 def _nothing(state: State, event: ev.ReservesAttested) -> None:
     """Change no balance: what was attested is kept by engine/gates.py."""
 
@@ -595,5 +599,6 @@ _POSTINGS: dict[type[ev.Event], Callable[[State, Any], None]] = {
     ev.WithdrawalReserved: _withdrawal_reserved,
     ev.WithdrawalPaid: _withdrawal_paid,
     ev.WithdrawalReturned: _withdrawal_returned,
+    ev.NetworkFeePaid: _network_fee_paid,
     ev.ReservesAttested: _nothing,
 }

@@ -15,8 +15,15 @@ is sent.
 from __future__ import annotations
 
 from engine.collateral import asset_value_usd6, collateral_value_usd6
-from engine.commands import ConfirmWithdrawal, RequestWithdrawal, ReturnWithdrawal
-from engine.events import Event, WithdrawalPaid, WithdrawalQueued, WithdrawalReserved, WithdrawalReturned
+from engine.commands import ConfirmWithdrawal, PayNetworkFee, RequestWithdrawal, ReturnWithdrawal
+from engine.events import (
+    Event,
+    NetworkFeePaid,
+    WithdrawalPaid,
+    WithdrawalQueued,
+    WithdrawalReserved,
+    WithdrawalReturned,
+)
 from engine.fixed import midpoint_up
 from engine.gates import queue_for, reserves_fault
 from engine.ledger import emit
@@ -195,6 +202,21 @@ def return_withdrawal(state: State, command: ReturnWithdrawal) -> Outcome:
     if not returned.held_deposit_id:
         one = state.subaccounts[returned.subaccount]
         repay_incoming(state, one, returned.asset, returned.units, out)
+    return Accepted(tuple(out))
+
+
+def pay_network_fee(state: State, command: PayNetworkFee) -> Outcome:
+    """Book what a transaction that pays nobody cost, from the cash of `fees`, else as owed (I1). Rejects:
+    nothing: the chain has spoken.
+    """
+    owed_units = _fee_not_covered(state, command.network_fee_units)
+    # No refusal below this line.
+    out: list[Event] = []
+    emit(
+        state,
+        out,
+        NetworkFeePaid(command.purpose, command.signature, command.network_fee_units, owed_units),
+    )
     return Accepted(tuple(out))
 
 

@@ -227,6 +227,7 @@ def test_r3_apply_is_total_for_absurd_numbers(indebted: Exchange, number: int) -
         (cm.AttestReserves, ((), number)),
         (cm.ConfirmWithdrawal, ("w", "s", number)),
         (cm.ReturnHeldDeposit, ("d", number)),
+        (cm.PayNetworkFee, ("p", "s", number)),
         (cm.UpdatePrices, (pairs, ())),
         (cm.UpdatePrices, ((), marks)),
         (cm.Tick, ()),

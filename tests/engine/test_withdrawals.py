@@ -329,3 +329,17 @@ def test_i8_a_queued_withdrawal_pays_a_debt_that_arises_meanwhile(make_exchange:
     exchange.prices(40)  # loss of 1100, cash 100 + queued 900
     assert exchange.state.withdrawals["w"].status == "returned"
     assert exchange.unsettled("1/0") == -100 * USDC and exchange.cash("1/0") == 0
+
+
+def test_i1_what_a_memo_cost_is_the_operators(make_exchange: type[Exchange]) -> None:
+    """A transaction that pays nobody takes lamports from the chain; the ledger takes them from `fees`."""
+    exchange = make_exchange()
+    exchange.deposit("fees", 7_000_000, "SOL")
+    exchange.must(cm.PayNetworkFee, "proof of solvency 1", "signature-1", 5_000)
+    assert exchange.state.subaccounts["fees"].cash == {"SOL": 6_995_000}
+    (event,) = exchange.must(cm.PayNetworkFee, "proof of solvency 2", "signature-2", 7_000_000)
+    assert (event.network_fee_units, event.network_fee_owed_units) == (7_000_000, 5_000)
+    assert exchange.state.subaccounts["fees"].cash == {}
+    assert exchange.state.network_fees_paid_units == 7_005_000
+    # check() ran after every command: liabilities - fees owed = deposits - fees paid.
+    assert exchange.state.network_fees_owed_units == 5_000

@@ -88,6 +88,7 @@ def main_road() -> tuple[Params, list[cm.Command]]:
     script.add(cm.ReturnWithdrawal, "w2", "account frozen", 5_000)
     script.add(cm.Transfer, "7/0", "7/1", "USDC", 20 * USDC)
     script.add(cm.SetOnDebt, "7/0", "hold")
+    script.add(cm.PayNetworkFee, "proof of solvency 1", "sig9", 5_000)
     return default_params(), script.commands
 
 

@@ -381,6 +381,10 @@ class Auditor:
             }[payout.status]
 
     @faults.register
+    def _(self, command: c.PayNetworkFee) -> Iterator[R]:
+        yield from ()
+
+    @faults.register
     def _(self, command: c.AttestReserves) -> Iterator[R]:
         for asset, _ in command.holdings:
             yield from self._asset(asset)
@@ -627,6 +631,11 @@ class Auditor:
 
     def _fee_owed(self, fee_units: int) -> int:
         return max(0, fee_units - self.ledger.books.cash[FEES, NETWORK_FEE_ASSET])
+
+    @post.register
+    def _(self, command: c.PayNetworkFee) -> None:
+        owed = self._fee_owed(command.network_fee_units)
+        self.ledger.emit(e.NetworkFeePaid(command.purpose, command.signature, command.network_fee_units, owed))
 
     @post.register
     def _(self, command: c.AttestReserves) -> None:

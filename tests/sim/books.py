@@ -304,6 +304,11 @@ class Books:
         self._move_payout(event.withdrawal_id, returned, "reserved", "queued")
 
     @post.register
+    def _(self, event: e.NetworkFeePaid) -> None:
+        assert 0 <= event.network_fee_owed_units <= event.network_fee_units, event
+        self._network_fee(event.network_fee_units, event.network_fee_owed_units)
+
+    @post.register
     def _(self, event: e.ReservesAttested) -> None:
         assert {asset for asset, _ in event.holdings} <= {asset for asset, _ in event.surplus_units}, event
 

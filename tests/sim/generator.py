@@ -119,6 +119,7 @@ class Generator:
             (6, self._confirm),
             (3, self._return_withdrawal),
             (8, self._attest),
+            (1, self._pay_network_fee),
             (3, self._transfer),
             (2, self._open),
             (2, self._set_on_debt),
@@ -281,6 +282,10 @@ class Generator:
 
     def _return_withdrawal(self) -> c.Command:
         return c.ReturnWithdrawal(self._id(), self.now_ns, self._payout_id(), "expired", self._network_fee())
+
+    def _pay_network_fee(self) -> c.Command:
+        fee = self._network_fee()
+        return c.PayNetworkFee(self._id(), self.now_ns, "proof of solvency", f"memo{self.sequence}", fee)
 
     def _attest(self) -> c.Command:
         holdings = []
