@@ -62,13 +62,15 @@ def check_totals(state: State) -> list[Breach]:
     rounding = state.subaccounts[ROUNDING]
     held_usd6 = rounding.unsettled_usd6 + rounding.cash.get(SETTLEMENT_ASSET, 0)
     quote_usd6 = sum([position.quote_usd6 for position in rounding.positions.values()])
+    open_positions = sum([len(holders) for holders in state.holders.values()])
     for name, amount_usd6 in (("unsettled and cash", held_usd6), ("quote", quote_usd6)):
-        # A block trade leaves at most 1 usd6, a settled or closed position less than 2.
+        # A block trade leaves at most 1 usd6, a closed position less than 2, a payment of funding less than 1;
+        # the mark's value of every open position is rounded by less than 1.
         _holds(
             breaches,
             "I9",
-            abs(amount_usd6) <= 2 * state.rounding_postings,
-            f"rounding {name} {amount_usd6} after {state.rounding_postings} postings",
+            abs(amount_usd6) <= 2 * (state.rounding_postings + open_positions),
+            f"rounding {name} {amount_usd6}: {state.rounding_postings} postings, {open_positions} positions",
         )
     _holds(breaches, "I1", state.network_fees_owed_units >= 0, "network fees owed are negative")
     return breaches
