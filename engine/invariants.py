@@ -64,7 +64,7 @@ def check_totals(state: State) -> list[Breach]:
     quote_usd6 = sum([position.quote_usd6 for position in rounding.positions.values()])
     open_positions = sum([len(holders) for holders in state.holders.values()])
     for name, amount_usd6 in (("unsettled and cash", held_usd6), ("quote", quote_usd6)):
-        # A block trade leaves at most 1 usd6, a closed position less than 2, a payment of funding less than 1;
+        # A block trade leaves at most 1 usd6, a closed position less than 2, a funding payment less than 1;
         # the mark's value of every open position is rounded by less than 1.
         _holds(
             breaches,
