@@ -13,6 +13,7 @@ import pytest
 
 OPTIONAL_BACKENDS = {
     "solana-test-validator": "Agave's own validator on PATH, the second backend behind localnet's interface",
+    "chromium": "a browser, in which the page of a crash is drawn and looked at",
     "npm": "Node.js with npm, for the conformance run of @solana/kit and the JavaScript bundle verifier",
 }
 

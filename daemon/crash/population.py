@@ -202,6 +202,8 @@ class Population:
         names = tuple(f"{FIRST_MAKER + number}/0" for number in range(count))
         for name in names:
             self._open(name)
+            # A maker needs its cash for quotes, so it is not lent out.
+            self.exchange.do(cm.SetLending(self.exchange.new_id("set"), self.exchange.now_ns, name, 0, 0, 0))
             # Market makers hedge elsewhere: capital is not what stops them, the scenario's depth is.
             self.exchange.deposit(name, "USDC", total_usd6 // count + 1)
             for path in self.scenario.prices:

@@ -44,7 +44,7 @@ class Recorder:
         self.applied_usd6 = self.credited_usd6 = self.held_usd6 = 0
         self.covered_usd6 = self.repaid_usd6 = self.socialized_usd6 = self.bankrupt_usd6 = 0
         self.claims_paid_usd6 = self.forgone_usd6 = 0
-        self.traded_usd6 = self.first_liquidation_s = 0
+        self.traded_usd6 = self.spot_sold_usd6 = self.first_liquidation_s = 0
         self.markets: tuple[str, ...] = ()
         self.values_of: list[tuple[str, int]] = []
         self._dropped = 0
@@ -71,13 +71,17 @@ class Recorder:
         asset = state.assets[state.markets[market].asset]
         return abs(units) * price_e8 // scale_of(asset.decimals)
 
-    def _on_traded(self, event: ev.Traded | ev.SpotTraded) -> None:
+    def _on_traded(self, event: ev.Traded) -> None:
         self.traded_usd6 += event.notional_usd6
         # Nobody in liquidation may send orders: what trades then is the waterfall's.
         if event.taker in self._in_liquidation:
             self._book_fill(event.taker, event.market, event.units)
 
-    _on_spot_traded = _on_traded
+    def _on_spot_traded(self, event: ev.SpotTraded) -> None:
+        # Collateral sold for a loss or bought for a borrow (R26): no stage of R25.
+        self.traded_usd6 += event.notional_usd6
+        if event.taker in self._in_liquidation:
+            self.spot_sold_usd6 += event.notional_usd6
 
     def _book_fill(self, taker: str, market: str, units: int) -> None:
         """Add up what one order of the waterfall traded: R25 counts it as one fill, and rounds it once."""

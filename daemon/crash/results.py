@@ -79,6 +79,7 @@ def _summary(replay: Replay) -> dict[str, Any]:
         },
         "in_liquidation_peak": max(series["in_liquidation"]),
         "in_liquidation_end": series["in_liquidation"][-1],
+        "liquidated_collateral_usd6": recorder.spot_sold_usd6,
         "adl_forgone_usd6": recorder.forgone_usd6,
         "bankruptcies": counts.get("bankruptcies", 0),
         "bankrupt_usd6": recorder.bankrupt_usd6,
