@@ -179,8 +179,11 @@ def borrow_automatically(state: State, one: Subaccount, asset: str, units: int, 
     """Borrow units when auto_borrow is on and nothing is against it, wholly or not at all (R11, R26)."""
     if units <= 0 or not one.auto_borrow or one.id in state.debts or one.is_system:
         return False
-    # The pool is asked first: that costs least.
-    if pool_fault(state, asset, units) is not None or borrow_fault(state, one, asset, units) is not None:
+    # What costs least is asked first. Initial margin afterwards implies all else that `borrow_fault` asks.
+    room = state.assets[asset].lending.borrow_limit_units - owed_units(state, one, asset)
+    if units > room or one.id in state.liquidations or pool_fault(state, asset, units) is not None:
+        return False
+    if not _has_margin_for(state, one, asset, units) or stale_price_of(state, one, also=asset):
         return False
     borrow(state, one, asset, units, out)
     return True

@@ -76,14 +76,17 @@ def idle_lenders(state: State, asset: str) -> list[tuple[Subaccount, int]]:
     """List who has cash that is to be lent by itself, and how much, in canonical order (R10).
 
     Free cash of at least the asset's minimum deposit, of subaccounts with auto_lend on that do not owe the
-    asset and are not in liquidation.
+    asset and are not in liquidation. Dollars of whoever has a position stay: every settlement takes from them
+    or adds to them.
     """
     minimum_units = state.assets[asset].minimum_deposit_units
     found = {}
     for name in state.idle[asset]:
         one = state.subaccounts[name]
         units = free_units(one, asset)
-        if units >= minimum_units and asset not in one.borrowed and name not in state.liquidations:
+        if units < minimum_units or asset in one.borrowed or name in state.liquidations:
+            continue
+        if not (one.positions and asset == SETTLEMENT_ASSET):
             found[name] = units
     return [(one, found[one.id]) for one in state.ordered(found)]
 
