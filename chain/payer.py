@@ -272,14 +272,7 @@ class Payer:
 
     async def _prepare(self, record: PayoutRecord) -> None:
         try:
-            verdict = await check_destination(
-                self._pool,
-                record.request.destination,
-                record.request.mint,
-                own=self._own,
-                units=record.request.units,
-                allow_off_curve=record.request.allow_off_curve,
-            )
+            verdict = "" if record.request.note else await self._destination_fault(record.request)
             if verdict:
                 await self._refuse(record, verdict)
                 return
@@ -299,6 +292,16 @@ class Payer:
             self._retry_later(record.id)
         else:
             self._alarms.calm(AlarmKind.PREPARING, record.id)
+
+    async def _destination_fault(self, request: PayoutRequest) -> str:
+        return await check_destination(
+            self._pool,
+            request.destination,
+            request.mint,
+            own=self._own,
+            units=request.units,
+            allow_off_curve=request.allow_off_curve,
+        )
 
     async def _refuse(self, record: PayoutRecord, verdict: str) -> None:
         code, sentence = split_fault(verdict)

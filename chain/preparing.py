@@ -165,6 +165,8 @@ def payout_instructions(request: PayoutRequest, route: Route) -> list[Instructio
     The memo makes the bytes the payout's own (see `PayoutRequest.memo`), and stands directly before the
     transfer because accounts that require a memo look there.
     """
+    if request.note:
+        return [memo(request.note)]
     if request.mint is None:
         transfer = transfer_lamports(route.source, request.destination, request.units)
         return [memo(request.memo), transfer]

@@ -157,7 +157,10 @@ class IllegalTransition(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PayoutRequest:
-    """What is to be paid: `units` of `symbol` (lamports if `mint` is None) to the wallet `destination`."""
+    """What is to be paid: `units` of `symbol` (lamports if `mint` is None) to the wallet `destination`.
+
+    With a `note` nothing is paid: the transaction is a memo with this very text, 0 units, and costs its fee.
+    """
 
     id: str
     symbol: str
@@ -165,11 +168,14 @@ class PayoutRequest:
     units: int
     destination: str
     allow_off_curve: bool = False  # the customer's explicit consent to an address without a private key
+    note: str = ""
 
     def __post_init__(self) -> None:
         if not self.id:
             raise ValueError("a payout needs an id: it is what makes paying it twice impossible")
-        if not 0 < self.units <= U64_MAX:
+        if self.note and (self.units or self.mint is not None):
+            raise ValueError(f"payout {self.id!r}: a note pays nothing, not {self.units} units")
+        if not self.note and not 0 < self.units <= U64_MAX:
             raise ValueError(
                 f"payout {self.id!r}: {self.units} units of {self.symbol} cannot be paid; "
                 f"the amount must be between 1 and {U64_MAX}"
@@ -177,12 +183,12 @@ class PayoutRequest:
 
     @property
     def memo(self) -> str:
-        """Text that makes the bytes of this payout its own: sha256 of the id, 32 hex digits.
+        """Text that makes the bytes of this payout its own: its note, else sha256 of the id, 32 hex digits.
 
         Two payouts of one amount to one wallet on one blockhash would otherwise be the same message with the
         same signature: one of them would land and both would look paid.
         """
-        return hashlib.sha256(self.id.encode()).hexdigest()[:32]
+        return self.note or hashlib.sha256(self.id.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,11 @@ from typing import Final, Protocol
 from chain.submission import PayoutRecord, PayoutRequest, PayoutState, decode_record, encode_record
 from chain.tokens import TokenMint
 from daemon.killpoints import KillPoints
+from daemon.projection import PUBLICATION
 from daemon.runner import Runner
 from daemon.store.database import Database
 from daemon.store.rows import Batch, PayoutRow
-from engine.commands import ConfirmWithdrawal, ReturnWithdrawal
+from engine.commands import ConfirmWithdrawal, PayNetworkFee, ReturnWithdrawal
 from engine.outcome import Rejected
 
 _log = logging.getLogger(__name__)
@@ -70,7 +71,10 @@ class SqlitePayoutStore:
 
     def request(self, row: PayoutRow) -> PayoutRequest:
         """Return what is to be paid, as the payer wants it."""
-        return PayoutRequest(row.id, row.symbol, self._token_of(row.symbol).mint, row.units, row.destination)
+        note = row.id if row.kind == PUBLICATION else ""  # what is published is the id itself
+        return PayoutRequest(
+            row.id, row.symbol, self._token_of(row.symbol).mint, row.units, row.destination, note=note
+        )
 
     def _record(self, row: PayoutRow) -> PayoutRecord:
         return PayoutRecord(self.request(row)) if row.record is None else decode_record(row.record)
@@ -113,7 +117,15 @@ class Outbox:
         """Tell the engine how a payout ended; the same transaction marks the row as settled (I10)."""
         self._passing("payout.settling")
         fee = record.network_fee_units
-        if record.state is PayoutState.FINALIZED:
+        if record.request.note and record.is_final:
+            answer = await self._runner.submit(
+                lambda now: PayNetworkFee(
+                    f"network-fee:{record.id}", now, record.id, record.signature or "never sent", fee
+                )
+            )
+            if record.state is PayoutState.FAILED:
+                _log.error("%s was not published: %s", record.id, record.failure)
+        elif record.state is PayoutState.FINALIZED:
             signature = record.signature or ""
             answer = await self._runner.submit(
                 lambda now: ConfirmWithdrawal(f"confirm:{record.id}", now, record.id, signature, fee)

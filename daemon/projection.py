@@ -18,6 +18,7 @@ from engine.events import (
     DepositHeld,
     DepositReturned,
     Event,
+    NetworkFeePaid,
     WithdrawalPaid,
     WithdrawalReserved,
     WithdrawalReturned,
@@ -26,6 +27,7 @@ from engine.outcome import Accepted, Outcome
 
 WITHDRAWAL: Final = "withdrawal"
 DEPOSIT_RETURN: Final = "deposit_return"
+PUBLICATION: Final = "publication"
 
 
 def project(sequence: int, command: Command, outcome: Outcome, batch: Batch) -> None:
@@ -58,6 +60,8 @@ def _project_event(sequence: int, event: Event, batch: Batch) -> None:
                 batch.returned.append((event.withdrawal_id, sequence))
             elif event.held_deposit_id:
                 batch.deposit_status.append((event.held_deposit_id, "held", sequence, None))
+        case NetworkFeePaid():
+            batch.settled.append((event.purpose, sequence))
         case _:
             pass
 

@@ -279,7 +279,7 @@ class ReturnWithdrawal:
 
 @dataclass(frozen=True, slots=True)
 class PayNetworkFee:
-    """State that a transaction which pays nobody is final on chain and what it cost the operator, in lamports.
+    """State that a transaction that pays nobody is final on chain, and the lamports it cost the operator.
 
     Such as the memo that publishes a proof of solvency (I1): the lamports left the reserves, so the ledger
     says whose they were.

@@ -637,7 +637,7 @@ class WithdrawalReturned:
 
 @dataclass(frozen=True, slots=True)
 class NetworkFeePaid:
-    """A transaction of the operator's that pays nobody is final on chain. Network fees as in `WithdrawalPaid`."""
+    """A transaction that pays nobody is final on chain. Network fees as in `WithdrawalPaid`."""
 
     purpose: str
     signature: str

@@ -12,12 +12,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Final
 
 from daemon.errors import StoreCorrupt, StoreError, StoreLocked, StoreStopped
 from daemon.killpoints import KillPoints
-from daemon.store.rows import Batch, DepositRow, JournalRow, NoticeRow, PayoutRow, SnapshotRow
+from daemon.store.rows import Batch, DepositRow, EpochRow, JournalRow, NoticeRow, PayoutRow, SnapshotRow
 from daemon.store.schema import migrate
 
 FILE_NAME: Final = "makewhole.sqlite"
@@ -167,6 +168,15 @@ class Database:
                 "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 batch.meta,
             )
+            many(
+                "INSERT INTO epochs (epoch, hash, previous, header, signature, publication) "
+                "VALUES (?,?,?,?,?,?)",
+                [astuple(row) for row in batch.epochs],
+            )
+            many(
+                "UPDATE epochs SET signature = ?2, publication = ?3 WHERE epoch = ?1 AND signature IS NULL",
+                batch.sealed,
+            )
             if batch.checkpoint is not None:
                 connection.execute(
                     "INSERT INTO checkpoint (one, slot, blockhash) VALUES (1,?,?) "
@@ -282,6 +292,16 @@ class Database:
             "SELECT slot, kind, subject, detail FROM notices ORDER BY number DESC LIMIT ?", limit
         )
         return [NoticeRow(*row) for row in reversed(rows)]
+
+    def epochs(self, *, last: int | None = None, epoch: int | None = None) -> list[EpochRow]:
+        """Return epochs of the proof of solvency, oldest first: all, the last ones, or one."""
+        rows = self._rows(
+            "SELECT epoch, hash, previous, header, signature, publication FROM epochs "
+            "WHERE (?1 IS NULL OR epoch = ?1) ORDER BY epoch DESC LIMIT ?2",
+            epoch,
+            -1 if last is None else last,
+        )
+        return [EpochRow(*row) for row in reversed(rows)]
 
     def payouts(
         self, *, subaccount: str | None = None, payout_id: str | None = None, unsettled: bool = False

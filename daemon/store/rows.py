@@ -74,6 +74,18 @@ class PayoutRow:
     settled_sequence: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """One epoch of the proof of solvency: fixed for ever by its hash, then signed, then published."""
+
+    epoch: int
+    hash: bytes
+    previous: bytes
+    header: bytes
+    signature: bytes | None = None
+    publication: str | None = None
+
+
 @dataclass(slots=True)
 class Batch:
     """Everything that one transaction makes durable together."""
@@ -88,6 +100,8 @@ class Batch:
     returned: list[tuple[str, int]] = field(default_factory=list)  # payouts that sent a deposit back
     addresses: list[tuple[str, str]] = field(default_factory=list)
     meta: list[tuple[str, bytes]] = field(default_factory=list)
+    epochs: list[EpochRow] = field(default_factory=list)
+    sealed: list[tuple[int, bytes, str]] = field(default_factory=list)  # epoch, signature, publication
     checkpoint: tuple[int, str] | None = None
 
     def __bool__(self) -> bool:

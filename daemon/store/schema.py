@@ -94,6 +94,38 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE INDEX payouts_open ON payouts (reserved_sequence) WHERE settled_sequence IS NULL;
     CREATE INDEX payouts_by_subaccount ON payouts (subaccount, reserved_sequence);
     """,
+    # A payout may be a memo that pays nobody. SQLite changes a CHECK only with a new table.
+    """
+    CREATE TABLE payouts_2 (
+        id TEXT PRIMARY KEY,
+        kind TEXT NOT NULL CHECK (kind IN ('withdrawal', 'deposit_return', 'publication')),
+        subaccount TEXT NOT NULL,
+        symbol TEXT NOT NULL,
+        units TEXT NOT NULL,
+        destination TEXT NOT NULL,
+        reserved_sequence INTEGER NOT NULL,
+        deposit_key TEXT,
+        state TEXT NOT NULL,
+        record BLOB,
+        signature TEXT,
+        settled_sequence INTEGER,
+        CHECK (settled_sequence IS NULL OR settled_sequence > reserved_sequence)
+    ) STRICT;
+    INSERT INTO payouts_2 SELECT * FROM payouts;
+    DROP TABLE payouts;
+    ALTER TABLE payouts_2 RENAME TO payouts;
+    CREATE INDEX payouts_open ON payouts (reserved_sequence) WHERE settled_sequence IS NULL;
+    CREATE INDEX payouts_by_subaccount ON payouts (subaccount, reserved_sequence);
+
+    CREATE TABLE epochs (
+        epoch INTEGER PRIMARY KEY CHECK (epoch > 0),
+        hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
+        previous BLOB NOT NULL UNIQUE CHECK (length(previous) = 32),
+        header BLOB NOT NULL,
+        signature BLOB CHECK (signature IS NULL OR length(signature) = 64),
+        publication TEXT REFERENCES payouts (id)
+    ) STRICT;
+    """,
 )
 
 
