@@ -149,9 +149,9 @@ def _screening(population: Population, sample: int) -> list[Row]:
             Row(
                 question=f"screen of {size:,} subaccounts, {label}",
                 workload=(
-                    f"{MARKETS} markets, {population.holders:,} positions, {len(population.sol_places):,} hold "
-                    f"SOL; {affected:,} affected, {len(named):,} named, {len(named) - len(found):,} of them "
-                    f"false alarms, {len(found):,} endangered"
+                    f"{MARKETS} markets, {population.holders:,} positions, {len(population.sol_places):,} "
+                    f"with SOL; {affected:,} affected, {len(named):,} named, {len(named) - len(found):,} "
+                    f"of them false alarms, {len(found):,} endangered"
                 ),
                 figure=ours * 1e3,
                 unit="ms",

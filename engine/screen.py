@@ -147,8 +147,11 @@ class Column:
     def replace(self, changed: Places, places: Places, coefficients: Floats, parts: Floats) -> None:
         """Forget the entries of changed holders and put others in their place; both sorted."""
         at = np.searchsorted(self.places, changed)
-        at = at[at < len(self.places)]
-        at = at[np.isin(self.places[at], changed)]
+        if len(self.places):
+            np.minimum(at, len(self.places) - 1, out=at)
+            at = at[self.places[at] == changed]
+        else:
+            at = at[:0]
         if np.array_equal(self.places[at], places):
             self.coefficients[at], self.parts[at] = coefficients, parts
             return
@@ -295,7 +298,7 @@ class Screen:
         by_place = sorted([(known.get(one.id, -1), one) for one in ones], key=lambda pair: pair[0])
         by_place = [(self._new_place(one.id) if place < 0 else place, one) for place, one in by_place]
         by_place.sort(key=lambda pair: pair[0])
-        entries: dict[ColumnName, tuple[list[int], list[float]]] = {name: ([], []) for name in self._columns}
+        entries: dict[ColumnName, tuple[list[int], list[int]]] = {name: ([], []) for name in self._columns}
         fixed = [_shape(state, one, place, entries) for place, one in by_place]
         changed = np.array([place for place, _ in by_place], dtype=np.int64)
         self._health[changed] = 0.0
@@ -305,7 +308,9 @@ class Screen:
         for name, (places, coefficients) in entries.items():
             column = self._columns[name]
             if places or len(column.places):
-                self._replace(column, changed, np.array(places, dtype=np.int64), np.array(coefficients))
+                self._replace(
+                    column, changed, np.array(places, dtype=np.int64), np.array([*map(float, coefficients)])
+                )
 
     def _replace(self, column: Column, changed: Places, places: Places, coefficients: Floats) -> None:
         """Give a column the entries of changed subaccounts, whose health counts nothing of it yet."""
@@ -378,27 +383,24 @@ def _factors(state: State) -> dict[ColumnName, Factor]:
 
 
 def _shape(
-    state: State, one: Subaccount, place: int, entries: dict[ColumnName, tuple[list[int], list[float]]]
+    state: State, one: Subaccount, place: int, entries: dict[ColumnName, tuple[list[int], list[int]]]
 ) -> float:
     """Add a subaccount's terms to the entries; give its fixed part: USDC held and lent, quotes, unsettled."""
-
-    def enter(name: ColumnName, coefficient: int) -> None:
-        places, coefficients = entries[name]
-        places.append(place)
-        coefficients.append(float(coefficient))
-
     fixed_usd6 = one.unsettled_usd6 + balance_units(state, one, SETTLEMENT_ASSET)
+    terms: list[tuple[ColumnName, int]] = [(("borrow", asset), -owed) for asset, owed in one.borrowed.items()]
     for market, position in one.positions.items():
         fixed_usd6 += position.quote_usd6
         if position.base_units:
-            enter(("position", market), position.base_units)
-    for asset, shares in one.borrowed.items():
-        enter(("borrow", asset), -shares)
+            terms.append((("position", market), position.base_units))
     for asset in dict.fromkeys((*one.cash, *one.lent)) if one.lent else one.cash:
         if asset == SETTLEMENT_ASSET:
             continue
         params, units = state.assets[asset], balance_units(state, one, asset)
         weight = weight_down_ppm(params.base_weight_ppm, params.weight_penalty_ppm, units, params.decimals)
         slack = _LENT_SLACK_PPM if asset in one.lent else 0
-        enter(("collateral", asset), units * max(0, weight - slack))
+        terms.append((("collateral", asset), units * max(0, weight - slack)))
+    for name, coefficient in terms:
+        places, coefficients = entries[name]
+        places.append(place)
+        coefficients.append(coefficient)
     return float(fixed_usd6)
