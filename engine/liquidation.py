@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from engine.adl import Opposites, auto_deleverage, net_liquidatees
 from engine.backstop import take_by_backstop
+from engine.borrow_closing import close_borrows
 from engine.danger import endangered
 from engine.events import Event, LiquidationEnded, LiquidationStageChanged, LiquidationStarted
 from engine.insurance import declare_if_bankrupt
@@ -115,6 +116,7 @@ def _step(state: State, one: Subaccount, opposites: Opposites, out: list[Event])
     fresh = [market for market in markets if market not in stale]
     if liquidation.stage == BOOK:
         filled = _trade_on_the_book(state, one, markets, out)
+        filled = close_borrows(state, one, False, out) or filled
         liquidation.idle_steps = 0 if filled else liquidation.idle_steps + 1
     else:
         _trade_on_the_book(state, one, stale, out)
@@ -127,6 +129,8 @@ def _step(state: State, one: Subaccount, opposites: Opposites, out: list[Event])
             _advance(state, one, BACKSTOP_EXHAUSTED, out)
     if liquidation.stage == ADL:
         _deleverage(state, one, opposites, out)
+    if liquidation.stage != BOOK and one.borrowed:
+        close_borrows(state, one, True, out)
     _is_over(state, one, out)
 
 
