@@ -2,7 +2,7 @@
 
 Rules: `check` recomputes everything from the subaccounts; `check_totals` reads running totals only, O(assets
 + markets), for every production batch. I4 holds after a tick and is asked separately; I7 and I8 are
-properties of steps, not of a state, and are tested there; I6 belongs to lending.
+properties of steps, not of a state, and are tested there.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from engine.book import Order
 from engine.params import MarketParams
+from engine.pool import pool_cash_units
 from engine.state import OPEN_STATUSES, State, lock_units
-from engine.units import INSURANCE_FUND, NETWORK_FEE_ASSET, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL
+from engine.units import E18, INSURANCE_FUND, NETWORK_FEE_ASSET, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL
 
 # Per subaccount: how many orders rest, what spot orders lock, [buy, sell] units per perpetual market.
 _Expected = dict[str, tuple[int, dict[str, int], dict[str, list[int]]]]
@@ -46,7 +47,7 @@ def expected_holdings_units(state: State) -> dict[str, int]:
 
 
 def check_totals(state: State) -> list[Breach]:
-    """Check I1, I2, I3, I5 and I9 on running totals: O(assets + markets)."""
+    """Check I1, I2, I3, I5, I6 and I9 on running totals: O(assets + markets)."""
     breaches: list[Breach] = []
     owed = liabilities_units(state)
     owed[NETWORK_FEE_ASSET] -= state.network_fees_owed_units
@@ -59,6 +60,7 @@ def check_totals(state: State) -> list[Breach]:
     _equal(breaches, "I3", "quote + unsettled", open_usd6, pool_usd6)
     for asset, units in state.subaccounts[INSURANCE_FUND].cash.items():
         _holds(breaches, "I5", units >= 0, f"insurance_fund has {units} {asset}")
+    _check_pools(state, breaches)
     rounding = state.subaccounts[ROUNDING]
     held_usd6 = rounding.unsettled_usd6 + rounding.cash.get(SETTLEMENT_ASSET, 0)
     quote_usd6 = sum([position.quote_usd6 for position in rounding.positions.values()])
@@ -74,6 +76,19 @@ def check_totals(state: State) -> list[Breach]:
         )
     _holds(breaches, "I1", state.network_fees_owed_units >= 0, "network fees owed are negative")
     return breaches
+
+
+def _check_pools(state: State, breaches: list[Breach]) -> None:
+    """Check I6: what a lending pool owns covers what it owes, and no more than roundings is left over."""
+    for asset, pool in state.pools.items():
+        owned = pool_cash_units(state, asset) * E18 + pool.borrowed_shares * pool.borrow_index_e18
+        spare = owned - pool.lent_shares * pool.lend_index_e18
+        # Each posting rounds at most one share of either kind, or one unit.
+        bound = pool.roundings * (pool.borrow_index_e18 + pool.lend_index_e18 + E18)
+        _holds(breaches, "I6", 0 <= spare <= bound, f"{asset}: pool has {spare} e18 more than it owes")
+        indices = (pool.borrow_index_e18, pool.lend_index_e18)
+        _holds(breaches, "I6", min(indices) >= E18, f"{asset}: an index has fallen to {min(indices)}")
+        _holds(breaches, "I6", min(pool.lent_shares, pool.borrowed_shares) >= 0, f"{asset}: negative shares")
 
 
 def check_after_tick(state: State) -> list[Breach]:
@@ -92,6 +107,7 @@ def check(state: State) -> list[Breach]:
     """Check everything a state must satisfy, recomputed from its parts: O(all). Empty when it is sound."""
     breaches = check_totals(state)
     _check_balances(state, breaches)
+    _check_shares(state, breaches)
     _check_set_aside(state, breaches)
     _check_books(state, breaches)
     _check_indices(state, breaches)
@@ -117,6 +133,22 @@ def _check_balances(state: State, breaches: list[Breach]) -> None:
         _equal(breaches, "totals", f"base {market}", state.totals.base_units[market], base[market])
         _equal(breaches, "totals", f"quote {market}", state.totals.quote_usd6[market], quote[market])
     _equal(breaches, "totals", "unsettled", state.totals.unsettled_usd6, unsettled_usd6)
+
+
+def _check_shares(state: State, breaches: list[Breach]) -> None:
+    lent, borrowed = dict.fromkeys(state.assets, 0), dict.fromkeys(state.assets, 0)
+    for name, one in sorted(state.subaccounts.items()):
+        for held, sums in ((one.lent, lent), (one.borrowed, borrowed)):
+            for asset, shares in held.items():
+                sums[asset] += shares
+                _holds(breaches, "I6", shares > 0, f"{name} has {shares} shares of {asset}")
+        _holds(breaches, "indices", (name in state.borrowers) == bool(one.borrowed), f"borrower {name}")
+        for asset in state.assets:
+            is_idle = one.auto_lend and asset in one.cash
+            _holds(breaches, "indices", (name in state.idle[asset]) == is_idle, f"idle {asset} of {name}")
+    for asset, pool in state.pools.items():
+        _equal(breaches, "totals", f"lent shares {asset}", pool.lent_shares, lent[asset])
+        _equal(breaches, "totals", f"borrowed shares {asset}", pool.borrowed_shares, borrowed[asset])
 
 
 def _check_set_aside(state: State, breaches: list[Breach]) -> None:

@@ -12,6 +12,7 @@ from engine.commands import CancelAllOrders, CancelOrder, PlaceOrder, SetMarketS
 from engine.events import Event, MarketStateSet, OrderCancelled, OrderRested, SpotTraded, Traded
 from engine.fixed import divide_down, is_not_multiple, multiple_down, notional_up_usd6, ppm_of_up
 from engine.ledger import emit
+from engine.lending import repay_incoming
 from engine.margin import Margin, margin_with, may_become
 from engine.markets import (
     CLOSED,
@@ -208,10 +209,6 @@ def spendable_units(state: State, one: Subaccount, asset: str) -> int:
     return one.cash.get(asset, 0) - one.locked.get(asset, 0)
 
 
-def received(state: State, one: Subaccount, asset: str, out: list[Event]) -> None:
-    """Let an asset that a spot trade brought repay a borrow of it first (R11). Lending hooks in here."""
-
-
 def _order_fault(state: State, command: PlaceOrder, one: Subaccount, params: MarketParams) -> Rejected | None:
     """Find what forbids any such order here now.
 
@@ -377,11 +374,15 @@ def _post_plan(
             )
             emit(state, out, trade)
             if params.is_spot:
-                received(
-                    state, state.subaccounts[maker], params.asset if maker_is_buy else SETTLEMENT_ASSET, out
-                )
+                brought = (params.asset, step.units)
+                if not maker_is_buy:
+                    brought = (SETTLEMENT_ASSET, step.notional_usd6 - step.maker_fee_usd6)
+                repay_incoming(state, state.subaccounts[maker], *brought, out)
         else:
             order, reason = step
             emit(state, out, OrderCancelled(market, order.order_id, order.subaccount, order.units, reason))
     if params.is_spot and plan.filled_units:
-        received(state, one, params.asset if is_buy else SETTLEMENT_ASSET, out)
+        brought = (params.asset, plan.filled_units)
+        if not is_buy:
+            brought = (SETTLEMENT_ASSET, plan.notional_usd6 - plan.taker_fee_usd6)
+        repay_incoming(state, one, *brought, out)
