@@ -118,10 +118,15 @@ def _known(state: State, command_id: str) -> tuple[cm.Command, Outcome] | None:
 def _remember_for_a_while(state: State, command: cm.Command, outcome: Outcome) -> None:
     answers, kept = state.recent_answers, state.params.remembered_commands
     if type(outcome) is Accepted:
+        if type(command) in _ORDERS:
+            orders = state.order_answers
+            orders[command.id] = (command, outcome)
+            while len(orders) > state.params.remembered_orders:
+                # An OrderedDict finds its oldest at once; a dict walks over all that were deleted before it.
+                orders.popitem(last=False)
+            return
         if type(command) in _CLOCKWORK:
             answers, kept = state.clockwork_answers, CLOCKWORK_REMEMBERED
-        elif type(command) in _ORDERS:
-            answers, kept = state.order_answers, state.params.remembered_orders
     answers[command.id] = (command, outcome)
     while len(answers) > kept:
         del answers[next(iter(answers))]

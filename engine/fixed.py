@@ -145,6 +145,19 @@ def margin_ratio_up_ppm(factor_e12: int, exposure_usd6: int) -> int:
     return -(-factor_e12 * sqrt_up(exposure_usd6) // _FACTOR_SCALE)
 
 
+def requirement_up_usd6(exposure_usd6: int, floor_ppm: int, factor_e12: int) -> int:
+    """Give what an exposure requires (R18): ceil(exposure x max(floor, `margin_ratio_up_ppm`) / 10^6).
+
+    In one function, because every order asks it several times.
+    """
+    root = isqrt(exposure_usd6)
+    if root * root != exposure_usd6:
+        root += 1
+    ratio_ppm = -(-factor_e12 * root // _FACTOR_SCALE)
+    return -(-exposure_usd6 * (ratio_ppm if ratio_ppm > floor_ppm else floor_ppm) // PPM)
+
+
+@cache
 def leverage_ratio_up_ppm(max_leverage: int) -> int:
     """Give 1 / max_leverage in ppm, rounded up (R18)."""
     return -(-PPM // max_leverage)

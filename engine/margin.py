@@ -17,6 +17,7 @@ from engine.fixed import (
     notional_down_usd6,
     notional_up_usd6,
     ppm_of_up,
+    requirement_up_usd6,
 )
 from engine.params import MarketParams
 from engine.pool import owed_units
@@ -216,8 +217,11 @@ def may_become(before: Margin, after: Margin) -> bool:
 
 def initial_ratio_ppm(market: MarketParams, exposure_usd6: int) -> int:
     """Give IMF = max(1/max_leverage, base_imf, imf_factor x sqrt(exposure in USD)), rounded up (R18)."""
-    by_size = margin_ratio_up_ppm(market.imf_factor_e12, exposure_usd6)
-    return max(leverage_ratio_up_ppm(market.max_leverage), market.base_imf_ppm, by_size)
+    return max(_initial_floor_ppm(market), margin_ratio_up_ppm(market.imf_factor_e12, exposure_usd6))
+
+
+def _initial_floor_ppm(market: MarketParams) -> int:
+    return max(leverage_ratio_up_ppm(market.max_leverage), market.base_imf_ppm)
 
 
 def maintenance_ratio_ppm(market: MarketParams, exposure_usd6: int) -> int:
@@ -232,18 +236,24 @@ def _position_risk(
 
     Initial margin is for the larger of |base + buys| and |base - sells| (R18), the rest for |base|.
     """
-    worst_units = max(abs(base_units + buy_units), abs(base_units - sell_units))
-    if base_units == 0 and worst_units == 0:
+    held_units = abs(base_units)
+    worst_units = held_units
+    if buy_units or sell_units:
+        worst_units = max(abs(base_units + buy_units), abs(base_units - sell_units))
+    if held_units == 0 and worst_units == 0:
         return quote_usd6, 0, 0, 0
     params = state.markets[market]
     price_e8, decimals = state.mark_prices[market].price_e8, state.assets[params.asset].decimals
-    exposure_usd6 = notional_up_usd6(abs(base_units), price_e8, decimals)
-    worst_usd6 = exposure_usd6
-    if worst_units != abs(base_units):
-        worst_usd6 = notional_up_usd6(worst_units, price_e8, decimals)
+    worst_usd6 = notional_up_usd6(worst_units, price_e8, decimals)
+    initial_usd6 = requirement_up_usd6(worst_usd6, _initial_floor_ppm(params), params.imf_factor_e12)
+    if held_units == 0:
+        return quote_usd6, 0, initial_usd6, 0
+    exposure_usd6 = worst_usd6
+    if worst_units != held_units:
+        exposure_usd6 = notional_up_usd6(held_units, price_e8, decimals)
     return (
         notional_down_usd6(base_units, price_e8, decimals) + quote_usd6,
         exposure_usd6,
-        ppm_of_up(worst_usd6, initial_ratio_ppm(params, worst_usd6)),
-        ppm_of_up(exposure_usd6, maintenance_ratio_ppm(params, exposure_usd6)),
+        initial_usd6,
+        requirement_up_usd6(exposure_usd6, params.base_mmf_ppm, params.mmf_factor_e12),
     )

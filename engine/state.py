@@ -7,6 +7,7 @@ running totals are rebuilt on load, so that a dump holds each fact once. Must no
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -286,7 +287,7 @@ class State:
     # the last other answers, and the last ones of ticks, prices and attestations, oldest first.
     deposit_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
     answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
-    order_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
+    order_answers: OrderedDict[str, tuple[Command, Outcome]] = field(default_factory=OrderedDict)
     recent_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
     clockwork_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
     # Derived, rebuilt on load.
@@ -451,7 +452,7 @@ def _load(text: bytes) -> State:
         for key, (level, since, buckets) in plain["averages"].items()
     }
     for name in _ANSWER_FIELDS:
-        setattr(state, name, {answer[0].id: answer for answer in map(answer_of, plain[name])})
+        getattr(state, name).update({answer[0].id: answer for answer in map(answer_of, plain[name])})
     for name in _PLAIN_FIELDS:
         setattr(state, name, plain[name])
     return state
