@@ -9,16 +9,19 @@ from engine import commands as cm
 from engine.apply import Accepted, Rejected
 from engine.events import (
     AutoDeleveraged,
+    BorrowTakenOver,
     LiquidationEnded,
     LiquidationStageChanged,
     LiquidationStarted,
     OrderCancelled,
+    SpotTraded,
     SubaccountBankrupt,
     Traded,
 )
 from engine.liquidation import liquidation_status
 from engine.margin import margin_of
 from engine.params import default_params
+from engine.pool import owed_units
 from engine.rejects import RejectReason
 from engine.stages import stage_shares
 from engine.state import dump_state, load_state
@@ -322,3 +325,68 @@ def test_r20_patience_is_a_parameter(make_exchange: type[Exchange]) -> None:
     exchange.prices(150)
     leveraged(exchange)
     assert of(mark(exchange, 148_50), AutoDeleveraged)
+
+
+def test_r22_a_borrow_and_a_perpetual_are_closed_side_by_side(exchange: Exchange) -> None:
+    """R22, R11: 1/0 is short 50 SOL on the perpetual and owes 5 SOL it has sold; SOL rises to 184.
+
+    Equity 2,000 - 0.30 fee - 55 x 34 = 129.70; maintenance 50 x 184 x 1.35% + 5 x 184 x 5% = 170.20. Each
+    second the perpetual goes by a quarter of what is offered (20 at 184.5: 5, 3.75, 2.81, 2.11, 1.58), the
+    borrow by 10% of its size at entry (0.5 at 185). After the fifth order on the perpetual 34.75 SOL and a
+    borrow of 3 need 86.319 + 27.6 = 113.919, 105% of which are 119.615; the equity left is 120.07.
+    """
+    exchange.open("3/0")
+    exchange.must(cm.SetLending, "3/0", 0, 0, 0)
+    exchange.must(cm.SetLending, "1/0", 0, 0, 0)
+    exchange.deposit("3/0", 100_000 * USDC)
+    exchange.deposit("3/0", 200 * SOL, "SOL")
+    exchange.deposit("2/0", 20_000 * USDC)
+    exchange.deposit("1/0", 2_000 * USDC)
+    exchange.must(cm.Lend, "3/0", "SOL", 100 * SOL)
+    exchange.must(cm.Borrow, "1/0", "SOL", 5 * SOL)
+    exchange.must(cm.PlaceOrder, "3/0", "SOL/USDC", "buy", "post_only", 5 * SOL, 150 * 10**8)
+    exchange.must(cm.PlaceOrder, "1/0", "SOL/USDC", "sell", "ioc", 5 * SOL, 150 * 10**8)
+    assert exchange.cash("1/0") == 2_749_700_000 and exchange.cash("1/0", "SOL") == 0
+    assert isinstance(exchange.trade("2/0", "1/0", 50 * SOL, 150), Accepted)
+    rest(exchange, "3/0", "sell", 20, 184_50)
+    exchange.must(cm.PlaceOrder, "3/0", "SOL/USDC", "sell", "post_only", 8 * SOL, 185 * 10**8)
+    events = mark(exchange, 184_00)
+    assert (events[1].net_equity_usd6, events[1].maintenance_margin_usd6) == (129_700_000, 170_200_000)
+    bought, borrowed = [], []
+    for _ in range(5):
+        bought += [one.units for one in of(events, Traded)]
+        borrowed += [one.units for one in of(events, SpotTraded)]
+        events = step(exchange, 184_00)
+    assert bought == [5 * SOL, 3_750_000_000, 2_810_000_000, 2_110_000_000, 1_580_000_000]
+    assert borrowed == [SOL // 2] * 4
+    assert exchange.base("1/0") == -34_750_000_000
+    assert 3 * SOL <= owed_units(exchange.state, exchange.state.subaccounts["1/0"], "SOL") < 3 * SOL + 1_000
+    assert not exchange.state.liquidations
+
+
+def test_r23_the_fund_takes_over_what_the_books_do_not_buy_back(exchange: Exchange) -> None:
+    """R21, R23: the same borrow, and nobody sells SOL: after the patience the fund takes it over."""
+    exchange.open("3/0")
+    exchange.must(cm.SetLending, "3/0", 0, 0, 0)
+    exchange.must(cm.SetLending, "1/0", 0, 0, 0)
+    exchange.deposit("3/0", 100_000 * USDC)
+    exchange.deposit("3/0", 200 * SOL, "SOL")
+    exchange.deposit("1/0", 200 * USDC)
+    exchange.must(cm.Lend, "3/0", "SOL", 100 * SOL)
+    exchange.must(cm.Borrow, "1/0", "SOL", 5 * SOL)
+    exchange.must(cm.PlaceOrder, "3/0", "SOL/USDC", "buy", "post_only", 5 * SOL, 150 * 10**8)
+    exchange.must(cm.PlaceOrder, "1/0", "SOL/USDC", "sell", "ioc", 5 * SOL, 150 * 10**8)
+    # 949.70 dollars, and 5 SOL owed: at 181 they are 905 and need 45.25.
+    mark(exchange, 181_00)
+    assert list(exchange.state.liquidations) == ["1/0"]
+    for _ in range(4):
+        assert exchange.state.subaccounts["1/0"].borrowed
+        step(exchange, 181_00)
+    events = step(exchange, 181_00)
+    (taken,) = of(events, BorrowTakenOver)
+    # 5% of 905 would be 45.25, and there are 44.70: at index then, so that nobody is brought into debt by it.
+    assert (taken.rate_e8, taken.units >= 5 * SOL) == (181 * 10**8, True)
+    assert events[-1] == LiquidationEnded("1/0", "closed")
+    assert exchange.cash("1/0") == 949_700_000 - taken.usd6
+    assert not exchange.state.subaccounts["1/0"].borrowed
+    assert exchange.state.subaccounts["insurance_fund"].borrowed
