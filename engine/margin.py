@@ -72,26 +72,9 @@ def margin_with(
     In cash: asset_units of an asset, usdc_units of USDC. In borrows: owed_more_units of an asset.
     """
     full_usd6, weighted_usd6 = collateral_of(state, one, asset, asset_units, usdc_units)
-    unrealized_usd6 = exposure_usd6 = initial_usd6 = maintenance_usd6 = 0
-    open_orders = one.open_orders
-    names: Iterable[str] = one.positions
-    if open_orders or (market and market not in one.positions):
-        names = dict.fromkeys(
-            (*one.positions, *open_orders, market) if market else (*one.positions, *open_orders)
-        )
-    for name in names:
-        position = one.positions.get(name)
-        base, quote = (0, 0) if position is None else (position.base_units, position.quote_usd6)
-        orders = open_orders.get(name)
-        buys, sells = (0, 0) if orders is None else (orders.buy_units, orders.sell_units)
-        if name == market:
-            base, quote = base + base_units, quote + quote_usd6
-            buys, sells = buys + buy_units, sells + sell_units
-        pnl, exposure, initial, maintenance = _position_risk(state, name, base, quote, buys, sells)
-        unrealized_usd6 += pnl
-        exposure_usd6 += exposure
-        initial_usd6 += initial
-        maintenance_usd6 += maintenance
+    unrealized_usd6, exposure_usd6, initial_usd6, maintenance_usd6 = _positions_risk(
+        state, one, market, base_units, quote_usd6, buy_units, sell_units
+    )
     liabilities_usd6 = 0
     if one.borrowed or owed_asset:
         for owed in dict.fromkeys((*one.borrowed, owed_asset) if owed_asset else one.borrowed):
@@ -112,6 +95,70 @@ def margin_with(
         maintenance_margin_usd6=maintenance_usd6,
         liabilities_usd6=liabilities_usd6,
     )
+
+
+def may_trade(
+    state: State,
+    one: Subaccount,
+    market: str,
+    base_units: int,
+    quote_usd6: int,
+    buy_units: int,
+    sell_units: int,
+) -> bool:
+    """Tell whether a change in a perpetual market is allowed (R19), as `may_become` of the two margins.
+
+    Initial margin alone is asked first: it decides almost always, and needs no margin before.
+    """
+    if not one.borrowed:
+        unrealized_usd6, _, initial_usd6, _ = _positions_risk(
+            state, one, market, base_units, quote_usd6, buy_units, sell_units
+        )
+        net_usd6 = collateral_of(state, one)[1] + unrealized_usd6 + one.unsettled_usd6
+        if net_usd6 >= initial_usd6:
+            return True
+    after = margin_with(
+        state,
+        one,
+        market=market,
+        base_units=base_units,
+        quote_usd6=quote_usd6,
+        buy_units=buy_units,
+        sell_units=sell_units,
+    )
+    return may_become(margin_with(state, one), after)
+
+
+def _positions_risk(
+    state: State,
+    one: Subaccount,
+    market: str,
+    base_units: int,
+    quote_usd6: int,
+    buy_units: int,
+    sell_units: int,
+) -> tuple[int, int, int, int]:
+    """Sum (unrealized pnl, exposure, initial margin, maintenance margin) over positions and open orders."""
+    unrealized_usd6 = exposure_usd6 = initial_usd6 = maintenance_usd6 = 0
+    positions, open_orders = one.positions, one.open_orders
+    names: Iterable[str] = positions
+    if open_orders and not open_orders.keys() <= positions.keys():
+        names = {**positions, **open_orders}
+    if market and market not in names:
+        names = (*names, market)
+    for name in names:
+        position, orders = positions.get(name), open_orders.get(name)
+        base, quote = (0, 0) if position is None else (position.base_units, position.quote_usd6)
+        buys, sells = (0, 0) if orders is None else (orders.buy_units, orders.sell_units)
+        if name == market:
+            base, quote = base + base_units, quote + quote_usd6
+            buys, sells = buys + buy_units, sells + sell_units
+        pnl, exposure, initial, maintenance = _position_risk(state, name, base, quote, buys, sells)
+        unrealized_usd6 += pnl
+        exposure_usd6 += exposure
+        initial_usd6 += initial
+        maintenance_usd6 += maintenance
+    return unrealized_usd6, exposure_usd6, initial_usd6, maintenance_usd6
 
 
 def position_value_usd6(state: State, market: str, base_units: int) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from engine.book import Order
 from engine.fixed import notional_down_usd6, ppm_of_up
-from engine.margin import margin_with, may_become
+from engine.margin import margin_with, may_become, may_trade
 from engine.params import MarketParams
 from engine.state import State, Subaccount
 from engine.units import SETTLEMENT_ASSET
@@ -161,18 +161,16 @@ def reducible_units(one: Subaccount, market: str, is_buy: bool, changed_units: i
 
 
 def _margin_fault(state: State, maker: Subaccount, params: MarketParams, so_far: _MakerSoFar) -> str:
-    after = margin_with(
+    allowed = may_trade(
         state,
         maker,
-        market=params.symbol,
-        base_units=so_far.base_units,
-        quote_usd6=so_far.quote_usd6,
-        buy_units=so_far.buy_units,
-        sell_units=so_far.sell_units,
+        params.symbol,
+        so_far.base_units,
+        so_far.quote_usd6,
+        so_far.buy_units,
+        so_far.sell_units,
     )
-    if after.net_equity_usd6 >= after.initial_margin_usd6 or may_become(margin_with(state, maker), after):
-        return ""
-    return "insufficient_margin"
+    return "" if allowed else "insufficient_margin"
 
 
 def _spot_fault(state: State, maker: Subaccount, params: MarketParams, so_far: _MakerSoFar) -> str:

@@ -13,7 +13,7 @@ from engine.events import Event, MarketStateSet, OrderCancelled, OrderRested, Sp
 from engine.fixed import divide_down, is_not_multiple, multiple_down, notional_up_usd6, ppm_of_up
 from engine.ledger import emit
 from engine.lending import repay_incoming
-from engine.margin import Margin, margin_with, may_become
+from engine.margin import Margin, margin_with, may_become, may_trade
 from engine.markets import (
     CLOSED,
     POST_ONLY,
@@ -284,32 +284,28 @@ def _condition_fault(
     if one.id in state.debts:
         return Rejected(RejectReason.OUTSTANDING_NEGATIVE_EQUITY)
     is_buy = command.side == "buy"
-    after = (
-        _after_spot(state, command, one, params, plan, resting_units)
-        if params.is_spot
-        else _after_perpetual(state, one, params, is_buy, plan, 0 if command.reduce_only else resting_units)
-    )
-    if isinstance(after, Rejected) or after.net_equity_usd6 >= after.initial_margin_usd6:
-        return after if isinstance(after, Rejected) else None
-    before = margin_with(state, one)
-    if before.account_value_usd6 < 0:
+    if not params.is_spot:
+        sign = 1 if is_buy else -1
+        opening_units = 0 if command.reduce_only else resting_units
+        allowed = may_trade(
+            state,
+            one,
+            params.symbol,
+            sign * plan.filled_units,
+            -sign * plan.notional_usd6 - plan.taker_fee_usd6,
+            opening_units if is_buy else 0,
+            0 if is_buy else opening_units,
+        )
+    else:
+        after = _after_spot(state, command, one, params, plan, resting_units)
+        if isinstance(after, Rejected):
+            return after
+        allowed = may_become(margin_with(state, one), after)
+    if allowed:
+        return None
+    if margin_with(state, one).account_value_usd6 < 0:
         return Rejected(RejectReason.OUTSTANDING_NEGATIVE_EQUITY)
-    return None if may_become(before, after) else Rejected(RejectReason.INSUFFICIENT_INITIAL_MARGIN)
-
-
-def _after_perpetual(
-    state: State, one: Subaccount, params: MarketParams, is_buy: bool, plan: Plan, resting_units: int
-) -> Margin:
-    sign = 1 if is_buy else -1
-    return margin_with(
-        state,
-        one,
-        market=params.symbol,
-        base_units=sign * plan.filled_units,
-        quote_usd6=-sign * plan.notional_usd6 - plan.taker_fee_usd6,
-        buy_units=resting_units if is_buy else 0,
-        sell_units=0 if is_buy else resting_units,
-    )
+    return Rejected(RejectReason.INSUFFICIENT_INITIAL_MARGIN)
 
 
 def _after_spot(
