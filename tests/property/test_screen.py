@@ -14,9 +14,12 @@ from engine.apply import apply
 from engine.danger import endangered
 from engine.journal import encode_outcome
 from engine.margin import margin_of
+from engine.outcome import Accepted
 from engine.pool import balance_units
 from engine.screen import Screen, attach
 from engine.state import State, new_state, state_hash
+from tests.sim.generator import Generator, RandomChooser
+from tests.sim.run import new_run
 
 from .portfolios import (
     AT_THE_EDGE,
@@ -242,3 +245,23 @@ def test_r33_outcomes_do_not_depend_on_the_screen(data: st.DataObject) -> None:
     assert state_hash(plain) == state_hash(screened) == state_hash(later) == state_hash(run.state)
     assert isinstance(screened.screen, Screen)
     assert_never_a_miss(screened, screened.screen)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_r33_seeded_crashes_do_not_depend_on_the_screen(seed: int) -> None:
+    """R33: 500 commands full of crashes: the same answers to each, the same hash, liquidations among them."""
+    run = new_run()
+    generator = Generator(RandomChooser(random.Random(seed)), run.params, run.books, 3)
+    generator.big_trade_percent, generator.crash_percent = 60, 40
+    screened = new_state(run.params)
+    screen = attach(screened)
+    happened: set[str] = set()
+    for command in [*generator.opening(), *range(500)]:
+        drawn = generator.next() if isinstance(command, int) else command
+        outcome = run.apply(drawn)
+        assert encode_outcome(apply(screened, drawn)) == encode_outcome(outcome), drawn
+        if isinstance(outcome, Accepted):
+            happened.update(type(event).__name__ for event in outcome.events)
+    assert state_hash(screened) == state_hash(run.state)
+    assert {"LiquidationStarted", "LiquidationEnded"} <= happened
+    assert_never_a_miss(screened, screen)
