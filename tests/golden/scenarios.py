@@ -49,6 +49,26 @@ class Script:
         for market in ("SOL-PERP", "BTC-PERP"):
             self.add(cm.SetBackstopCapacity, name, market, capacity_usd * USDC, 10 * capacity_usd * USDC)
 
+    def quote(self, asset: str, *prices: int) -> None:
+        """Quote an asset now, each price from a feed of its own."""
+        quotes = [(f"feed{n}", "spot", price, self.now_ns) for n, price in enumerate(prices)]
+        self.add(cm.UpdateQuotes, asset, tuple(quotes))
+
+    def order(
+        self,
+        name: str,
+        side: str,
+        units: int,
+        price: int,
+        kind: str = "limit",
+        *,
+        market: str = "SOL-PERP",
+        reduce_only: int = 0,
+        client_order_id: str = "",
+    ) -> None:
+        """Place an order."""
+        self.add(cm.PlaceOrder, name, market, side, kind, units, price, reduce_only, client_order_id)
+
     def attest(self) -> None:
         """Attest plenty."""
         self.add(cm.AttestReserves, (("USDC", 10**15), ("SOL", 10**15), ("BTC", 10**15)), len(self.commands))
@@ -162,6 +182,46 @@ def waterfall() -> tuple[Params, list[cm.Command]]:
     return default_params(), script.commands
 
 
+def trading() -> tuple[Params, list[cm.Command]]:
+    """Every kind of order and most ways an order ends, on two kinds of book; quotes, marks, funding."""
+    script = Script()
+    for name in ("1/0", "1/1", "2/0", "3/0"):
+        script.add(cm.OpenSubaccount, name, "apply")
+        script.add(cm.Deposit, name, "USDC", 5_000 * USDC, "w", id=f"d{name}")
+    script.add(cm.Deposit, "3/0", "SOL", 20 * SOL, "w", id="dsol")
+    script.quote("SOL", 150 * E8, 15_003_000_000, 14_998_765_432)
+    script.order("1/0", "sell", 5 * SOL, 151 * E8, client_order_id="ask")
+    script.order("2/0", "buy", 5 * SOL, 149 * E8, "post_only")
+    script.order("2/0", "buy", 5 * SOL, 151 * E8, "post_only")
+    script.order("3/0", "buy", 2 * SOL + 10**7, 152 * E8, "ioc")
+    script.order("1/1", "buy", SOL, 152 * E8)
+    script.order("3/0", "buy", 9 * SOL, 152 * E8, "fok")
+    script.order("3/0", "buy", 9 * SOL, 0, "market")
+    script.order("3/0", "sell", 99 * SOL, 155 * E8, reduce_only=1)
+    script.order("2/0", "sell", 20 * SOL, 140 * E8)
+    script.order("1/0", "buy", 40 * SOL, 158 * E8)
+    script.add(cm.CancelOrder, "1/0", "SOL-PERP", 0, "ask")
+    script.order("3/0", "sell", 7 * SOL, 15_012_000_000, market="SOL/USDC")
+    script.order("2/0", "buy", 3 * SOL, 151 * E8, market="SOL/USDC")
+    script.order("2/0", "buy", 11 * SOL, 149 * E8, market="SOL/USDC")
+    for second in range(70):
+        script.wait(60)
+        script.quote("SOL", *[(150 + second) * E8 + 7 * source for source in range(3)])
+        script.order("2/0", "buy", SOL, (152 + second) * E8)
+        script.order("3/0", "sell", SOL, (154 + second) * E8)
+        script.add(cm.Tick)
+    script.add(cm.CancelAllOrders, "2/0", "SOL-PERP")
+    script.add(cm.SetMarketState, "SOL-PERP", "post_only")
+    script.order("2/0", "sell", SOL, 222 * E8, "post_only")
+    script.add(cm.SetMarketState, "SOL-PERP", "open")
+    script.quote("SOL", 220 * E8)
+    script.order("2/0", "sell", SOL, 222 * E8)
+    script.quote("SOL", *[175 * E8 + source for source in range(3)])
+    script.add(cm.Tick)
+    script.add(cm.CancelAllOrders, "3/0", "")
+    return default_params(), script.commands
+
+
 def random_walk(seed: int) -> tuple[Params, list[cm.Command]]:
     """Many small customers, prices that walk and jump, everything mixed; drawn once from a seed."""
     dice = random.Random(seed)
@@ -212,6 +272,7 @@ def random_walk(seed: int) -> tuple[Params, list[cm.Command]]:
 SCENARIOS: dict[str, Scenario] = {
     "main_road": main_road,
     "held_and_written_off": held_and_written_off,
+    "trading": trading,
     "waterfall": waterfall,
     "random_walk_1": lambda: random_walk(1),
     "random_walk_2": lambda: random_walk(2),
