@@ -13,6 +13,7 @@ from engine.events import DepositApplied
 from engine.invariants import check, check_after_tick
 from engine.journal import GENESIS_HASH, Entry, chain_hash, encode_command, encode_outcome
 from engine.params import Params, default_params
+from engine.pool import lent_units, owed_units
 from engine.state import State, new_state
 
 SECOND = 10**9
@@ -125,6 +126,12 @@ class Exchange:
     def cash(self, name: str, asset: str = "USDC") -> int:
         return self.state.subaccounts[name].cash.get(asset, 0)
 
+    def lent(self, name: str, asset: str = "USDC") -> int:
+        return lent_units(self.state, self.state.subaccounts[name], asset)
+
+    def owed(self, name: str, asset: str = "USDC") -> int:
+        return owed_units(self.state, self.state.subaccounts[name], asset)
+
     def unsettled(self, name: str) -> int:
         return self.state.subaccounts[name].unsettled_usd6
 
@@ -137,6 +144,8 @@ class Exchange:
         return {
             name: (
                 dict(one.cash),
+                dict(one.lent),
+                dict(one.borrowed),
                 one.unsettled_usd6,
                 {k: (p.base_units, p.quote_usd6) for k, p in one.positions.items()},
             )

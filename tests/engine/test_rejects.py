@@ -13,6 +13,7 @@ from engine.apply import Accepted, Rejected
 from engine.params import default_params
 from engine.rejects import PRECEDENCE, RejectReason
 from tests.engine.conftest import DOLLAR_E8, SOL, USDC, Exchange
+from tests.engine.lending_rows import LENDING_ROWS
 from tests.engine.order_rows import ORDER_ROWS
 
 R = RejectReason
@@ -250,6 +251,7 @@ ROWS: list[tuple[RejectReason, str, Row]] = [
     (R.PRICE_OUTSIDE_BAND, "", lambda x: block(x, price_e8=2 * PRICE)),
     (R.AMOUNT_BELOW_NETWORK_FEE, "", lambda x: x.send(cm.ReturnHeldDeposit, held(x), 10**9)),
     *ORDER_ROWS,
+    *LENDING_ROWS,
     (R.RESERVES_NOT_ATTESTED, "", lambda x: (x.wait(61), x.withdraw("1/0", USDC))[1]),
     (R.RESERVES_INSUFFICIENT, "", lambda x: (x.attest(USDC=-1), x.withdraw("1/0", USDC))[1]),
 ]
