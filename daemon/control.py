@@ -40,9 +40,12 @@ from engine.codec import tagged
 from engine.commands import (
     AcceptHeldDeposit,
     BlockTrade,
+    LeaveBackstop,
     OpenSubaccount,
+    RegisterBackstop,
     RequestWithdrawal,
     ReturnHeldDeposit,
+    SetBackstopCapacity,
     SetOnDebt,
     Transfer,
 )
@@ -211,6 +214,30 @@ class Control:
                 tuple(request.consents),
             )
         )
+
+    async def register_backstop(self, request: bodies.BackstopRequest) -> bodies.DoneBody:
+        """Make a subaccount a backstop provider, with no capacity yet (R23)."""
+        who = request.subaccount
+        return await self._run(lambda now: RegisterBackstop(f"backstop:{who}:{now}", now, who))
+
+    async def set_backstop_capacity(self, request: bodies.BackstopCapacityRequest) -> bodies.DoneBody:
+        """Say how much a backstop provider takes in a market (R23)."""
+        who, market = request.subaccount, request.market
+        return await self._run(
+            lambda now: SetBackstopCapacity(
+                f"backstop:{who}:{market}:{now}",
+                now,
+                who,
+                market,
+                request.per_minute_usd6,
+                request.per_hour_usd6,
+            )
+        )
+
+    async def leave_backstop(self, request: bodies.BackstopRequest) -> bodies.DoneBody:
+        """Take no more positions over; what was taken stays (R23)."""
+        who = request.subaccount
+        return await self._run(lambda now: LeaveBackstop(f"leave-backstop:{who}:{now}", now, who))
 
     async def transfer(self, request: bodies.TransferRequest) -> bodies.DoneBody:
         """Move settled cash inside one account."""

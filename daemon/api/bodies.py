@@ -81,6 +81,21 @@ class TradeRequest(Request):
     consents: list[str]
 
 
+class BackstopRequest(Request):
+    """Make a subaccount a backstop provider, or end that."""
+
+    subaccount: str
+
+
+class BackstopCapacityRequest(Request):
+    """How much notional a backstop provider takes in a market per minute and per hour; 0 is none."""
+
+    subaccount: str
+    market: str
+    per_minute_usd6: int
+    per_hour_usd6: int
+
+
 class TransferRequest(Request):
     """Move settled cash between two subaccounts of one account."""
 

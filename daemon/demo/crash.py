@@ -7,7 +7,7 @@ import time
 from daemon.api.client import ApiError
 from daemon.cli_tables import amount, usd
 from daemon.demo.stage import SLOT_MS
-from daemon.demo.teller import ADA, BEN, CLEO, NAMES, SOL, USDC, Person, Teller
+from daemon.demo.teller import ADA, BEN, CLEO, DORA, NAMES, SOL, USDC, Person, Teller
 
 
 class Crash(Teller):
@@ -46,7 +46,7 @@ class Crash(Teller):
         )
         with self.console.status("[dim]making wallets ..."):
             operator = await self.stage.wallet("the operator", 100 * SOL, 50_000 * USDC)
-            for subaccount in (ADA, BEN, CLEO):
+            for subaccount in (ADA, BEN, CLEO, DORA):
                 wallet = await self.stage.wallet(NAMES[subaccount], 20 * SOL, 5_000 * USDC)
                 issued = await self.client.post("subaccounts", subaccount=subaccount)
                 self.people[subaccount] = Person(wallet, subaccount, issued["address"])
@@ -60,6 +60,7 @@ class Crash(Teller):
             (ADA, "USDC", 1_000 * USDC),
             (BEN, "USDC", 2_000 * USDC),
             (CLEO, "USDC", 400 * USDC),
+            (DORA, "USDC", 3_000 * USDC),
         )
         sent = [(*one, await self.pay_in(*one)) for one in wanted]
         rows = []
@@ -78,22 +79,28 @@ class Crash(Teller):
             "Trades, and a crash",
             "SOL stands at $150. Ada buys 100 SOL of the perpetual from Ben, with 1,000 USDC behind "
             "it. Cleo buys 10.",
+            "Dora is a backstop provider: she has agreed to take over positions that must be closed, at "
+            "the mark price.",
+        )
+        await self.client.post("backstop/register", subaccount=DORA)
+        capacity_usd6 = 20_000 * USDC
+        await self.client.post(
+            "backstop/capacity",
+            subaccount=DORA,
+            market="SOL-PERP",
+            per_minute_usd6=capacity_usd6,
+            per_hour_usd6=10 * capacity_usd6,
         )
         await self.prices("150")
-        for number, (buyer, size) in enumerate(((ADA, 100), (CLEO, 10))):
-            await self.client.post(
-                "trades",
-                id=f"trade-{number}",
-                market="SOL-PERP",
-                buyer=buyer,
-                seller=BEN,
-                base_units=size * SOL,
-                price="150",
-                consents=[buyer, BEN],
-            )
+        await self.trade("trade-ada", ADA, BEN, 100, "150")
+        await self.trade("trade-cleo", CLEO, BEN, 10, "150")
         await self.standing("before the crash")
-        self.console.print("SOL falls to $130 in one step. Ada is closed there: too late for her 1,000 USDC.")
+        self.console.print(
+            "SOL falls to $130 in one step. Dora takes Ada's 100 SOL there: too late for Ada's 1,000 USDC. "
+            "Ben takes his profit: he buys the 100 SOL back from Dora."
+        )
         await self.prices("130")
+        await self.trade("trade-dora", BEN, DORA, 100, "130")
         await self.ticked()
         await self.ticked()
         await self.standing("after the crash and a settlement")
@@ -104,10 +111,28 @@ class Crash(Teller):
             f"[bold]outstanding negative equity[/]: [bold red]{usd(debt_usd6)}[/].\n"
             f"Ben won 2,200 and is still owed [bold]{usd(claim_usd6)}[/]: a claim, not yet money."
         )
+        self.check.equal(
+            "Dora neither gained nor lost by it",
+            (await self.view(DORA))["cash_units"],
+            {"USDC": 3_000 * USDC},
+        )
         self.check.equal("Ada's outstanding negative equity is 700 USDC", debt_usd6, 700 * USDC)
         self.check.equal("Ben's unpaid claim is 700 USDC", claim_usd6, 700 * USDC)
         self.check.equal(
             "Ben got what there was: his 2,000 and 1,500 more", ben["cash_units"], {"USDC": 3_500 * USDC}
+        )
+
+    async def trade(self, trade_id: str, buyer: str, seller: str, size: int, price: str) -> None:
+        """Book a trade in SOL-PERP to which both sides consent."""
+        await self.client.post(
+            "trades",
+            id=trade_id,
+            market="SOL-PERP",
+            buyer=buyer,
+            seller=seller,
+            base_units=size * SOL,
+            price=price,
+            consents=[buyer, seller],
         )
 
     async def withdrawals_that_do_not_pass(self) -> None:

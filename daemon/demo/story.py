@@ -1,8 +1,8 @@
 """The story of the demo, chapter by chapter: what happens, why, and what is checked.
 
-Ada trades too large and ends below zero; Ben was on the other side and is owed more than there is; Cleo is
-careful. Every number on the screen was asked of the chain or of the daemon; none is written here but the sums
-that people send and the figures that the checks expect.
+Ada trades too large and ends below zero; Dora, a backstop provider, takes her position over; Ben was on the
+other side and is owed more than there is; Cleo is careful. Every number on the screen was asked of the chain
+or of the daemon; none is written here but the sums that people send and the figures that the checks expect.
 """
 
 from __future__ import annotations

@@ -18,8 +18,15 @@ from daemon.demo.stage import SETTLEMENT_S, Stage
 from daemon.demo.wallets import Wallet
 
 USDC, SOL = 10**6, 10**9
-ADA, BEN, CLEO = "7/0", "8/0", "9/0"
-NAMES = {ADA: "Ada", BEN: "Ben", CLEO: "Cleo", "insurance_fund": "insurance fund", "fees": "hot wallet"}
+ADA, BEN, CLEO, DORA = "7/0", "8/0", "9/0", "10/0"
+NAMES = {
+    ADA: "Ada",
+    BEN: "Ben",
+    CLEO: "Cleo",
+    DORA: "Dora",
+    "insurance_fund": "insurance fund",
+    "fees": "hot wallet",
+}
 
 
 @dataclass(slots=True)
@@ -129,7 +136,7 @@ class Teller:
     async def standing(self, title: str) -> None:
         """Show where everybody stands."""
         rows = []
-        for who in (ADA, BEN, CLEO, "insurance_fund"):
+        for who in (ADA, BEN, CLEO, DORA, "insurance_fund"):
             view = await self.view(who)
             held = "\n".join(amount(units, asset) for asset, units in view["cash_units"].items())
             base = sum(one["base_units"] for one in view["positions"])

@@ -10,6 +10,7 @@ import pytest
 from solders.pubkey import Pubkey
 
 from chain.tokens import TOKEN_PROGRAM, associated_token_address
+from daemon.api.client import ApiError
 
 from .harness import SOL, USDC, World, wallet, world
 
@@ -21,7 +22,11 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def in_debt(here: World, on_debt: str) -> tuple[str, str]:
-    """7/0 owes exactly 1,000 USDC to 8/0; returns the address of 7/0 and of the hot wallet."""
+    """7/0 owes exactly 1,000 USDC to 8/0; returns the address of 7/0 and of the hot wallet.
+
+    A backstop provider, 9/0, takes the position of 7/0 at mark and closes it against 8/0: without one,
+    8/0's position would be reduced at 7/0's bankruptcy price, and nobody would owe anything.
+    """
     await here.start()
     await here.at(0)
     fees = str((await here.client.get("address", subaccount="fees"))["address"])
@@ -31,17 +36,50 @@ async def in_debt(here: World, on_debt: str) -> tuple[str, str]:
     await here.send_usdc(wallet(3), fees, 5_000 * USDC)
     await here.send_usdc(wallet(1), seven, 1_000 * USDC)
     await here.send_usdc(wallet(2), eight, 3_000 * USDC)
+    nine = str((await here.client.post("subaccounts", subaccount="9/0"))["address"])
+    await here.send_usdc(wallet(3), nine, 3_000 * USDC)
     await here.scanned()
+    await here.client.post("backstop/register", subaccount="9/0")
+    capacity = {"per_minute_usd6": 20_000 * USDC, "per_hour_usd6": 100_000 * USDC}
+    await here.client.post("backstop/capacity", subaccount="9/0", market="SOL-PERP", **capacity)
     await here.client.post("prices", index={"SOL": "150"}, mark={"SOL-PERP": "150"})
-    trade = {"market": "SOL-PERP", "buyer": "7/0", "seller": "8/0", "consents": ["7/0", "8/0"]}
-    await here.client.post("trades", id="t", **trade, base_units=100 * SOL, price="150")
+    trade = {"market": "SOL-PERP", "base_units": 100 * SOL}
+    await here.client.post(
+        "trades", id="t", **trade, buyer="7/0", seller="8/0", price="150", consents=["7/0", "8/0"]
+    )
     await here.at(1)
     await here.client.post("prices", index={"SOL": "130"}, mark={"SOL-PERP": "130"})
+    await here.client.post(
+        "trades", id="u", **trade, buyer="8/0", seller="9/0", price="130", consents=["8/0", "9/0"]
+    )
     await here.client.post("tick")
     view = await here.client.get("subaccount", subaccount="7/0")
     assert view["outstanding_negative_equity_usd6"] == 1_000 * USDC
     await here.client.post("attest")
     return seven, fees
+
+
+async def test_r23_a_backstop_provider_comes_and_goes(here: World) -> None:
+    """Registered once, with capacity only while registered; each refusal says which."""
+    await here.start()
+    await here.at(0)
+    await here.client.post("subaccounts", subaccount="9/0")
+    capacity = {"market": "SOL-PERP", "per_minute_usd6": 5 * USDC, "per_hour_usd6": 9 * USDC}
+
+    async def refused(route: str, **body: object) -> str:
+        with pytest.raises(ApiError) as refusal:
+            await here.client.post(f"backstop/{route}", subaccount="9/0", **body)
+        return refusal.value.error.code
+
+    assert await refused("capacity", **capacity) == "not_backstop_provider"
+    await here.client.post("backstop/register", subaccount="9/0")
+    await here.at(1)
+    assert await refused("register") == "already_backstop_provider"
+    await here.client.post("backstop/capacity", subaccount="9/0", **capacity)
+    await here.at(2)
+    await here.client.post("backstop/leave", subaccount="9/0")
+    await here.at(3)
+    assert await refused("leave") == "not_backstop_provider"
 
 
 async def status_of(here: World, signature: str) -> tuple[str, str]:
