@@ -13,7 +13,15 @@ from engine.book import Order
 from engine.params import MarketParams
 from engine.pool import pool_cash_units
 from engine.state import OPEN_STATUSES, State, lock_units
-from engine.units import E18, INSURANCE_FUND, NETWORK_FEE_ASSET, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL
+from engine.units import (
+    E18,
+    INSURANCE_FUND,
+    MAX_UNITS,
+    NETWORK_FEE_ASSET,
+    ROUNDING,
+    SETTLEMENT_ASSET,
+    SETTLEMENT_POOL,
+)
 
 # Per subaccount: how many orders rest, what spot orders lock, [buy, sell] units per perpetual market.
 _Expected = dict[str, tuple[int, dict[str, int], dict[str, list[int]]]]
@@ -83,8 +91,9 @@ def _check_pools(state: State, breaches: list[Breach]) -> None:
     for asset, pool in state.pools.items():
         owned = pool_cash_units(state, asset) * E18 + pool.borrowed_shares * pool.borrow_index_e18
         spare = owned - pool.lent_shares * pool.lend_index_e18
-        # Each posting rounds at most one share of either kind, or one unit.
-        bound = pool.roundings * (pool.borrow_index_e18 + pool.lend_index_e18 + E18)
+        # Each posting rounds at most one share of either kind and one unit; a lend index is rounded by less
+        # than 10^-18 of a unit per share, and there are no more shares than a token has units.
+        bound = pool.roundings * (pool.borrow_index_e18 + pool.lend_index_e18 + E18 + MAX_UNITS)
         _holds(breaches, "I6", 0 <= spare <= bound, f"{asset}: pool has {spare} e18 more than it owes")
         indices = (pool.borrow_index_e18, pool.lend_index_e18)
         _holds(breaches, "I6", min(indices) >= E18, f"{asset}: an index has fallen to {min(indices)}")
