@@ -8,6 +8,7 @@ engine's public queries at every sample. At the end the two have to agree, to th
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from daemon.crash.exchange import Exchange
@@ -28,6 +29,21 @@ VALUE_SAMPLES = 90
 PERCENTILES = (5, 25, 50, 75, 95)
 
 
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Two figures that have to agree; the engine's may be up to `room` more."""
+
+    what: str
+    folded: int
+    told: int
+    room: int = 0
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether they do."""
+        return self.folded <= self.told <= self.folded + self.room
+
+
 class Recorder:
     """Listens to an exchange and samples it."""
 
@@ -44,7 +60,7 @@ class Recorder:
         self.applied_usd6 = self.credited_usd6 = self.held_usd6 = 0
         self.covered_usd6 = self.repaid_usd6 = self.socialized_usd6 = self.bankrupt_usd6 = 0
         self.claims_paid_usd6 = self.forgone_usd6 = 0
-        self.traded_usd6 = self.spot_sold_usd6 = self.first_liquidation_s = 0
+        self.traded_usd6 = self.spot_usd6 = self.taken_over_usd6 = self.first_liquidation_s = 0
         self.markets: tuple[str, ...] = ()
         self.values_of: list[tuple[str, int]] = []
         self._dropped = 0
@@ -78,10 +94,13 @@ class Recorder:
             self._book_fill(event.taker, event.market, event.units)
 
     def _on_spot_traded(self, event: ev.SpotTraded) -> None:
-        # Collateral sold for a loss or bought for a borrow (R26): no stage of R25.
         self.traded_usd6 += event.notional_usd6
         if event.taker in self._in_liquidation:
-            self.spot_sold_usd6 += event.notional_usd6
+            # Sold for a borrow (R22) or for a loss (R26): the event does not say which.
+            self.spot_usd6 += self._notional(event.market, event.units, self._price_e8(event.market)) + 1
+
+    def _on_borrow_taken_over(self, event: ev.BorrowTakenOver) -> None:
+        self.taken_over_usd6 += self._value(event.asset, event.units)
 
     def _book_fill(self, taker: str, market: str, units: int) -> None:
         """Add up what one order of the waterfall traded: R25 counts it as one fill, and rounds it once."""
@@ -219,7 +238,8 @@ class Recorder:
             self._add(f"mark_e8/{asset}", state.mark_prices[market].price_e8)
             self._add(f"stale/{asset}", int(is_stale(state, state.index_prices[asset])))
         for stage in STAGES:
-            self._add(f"stage_usd6/{stage}", self.stage_usd6[stage])
+            totals = state.stages.get(stage)
+            self._add(f"stage_usd6/{stage}", totals.notional_usd6 if totals else 0)
         fund = state.subaccounts[INSURANCE_FUND]
         self._add("fund_usd6", fund.cash.get(SETTLEMENT_ASSET, 0))
         inventory_usd6 = sum(
@@ -277,15 +297,23 @@ class Recorder:
 
     # -- what has to agree --
 
-    def agreements(self) -> list[tuple[str, int, int]]:
-        """Give pairs that must be equal: what the events fold to, and what the engine says."""
+    def agreements(self) -> list[Agreement]:
+        """Set what the events fold to beside what the engine says.
+
+        Equal to the unit; of the book's and the backstop's notional (R25) the events give bounds, because
+        they do not say whether collateral was sold for a borrow (counted) or for a loss (not counted).
+        """
         self._end_order()
         state = self.exchange.state
         shares = {one.stage: one.notional_usd6 for one in stage_shares(state, self.exchange.now_ns)}
         debts = sum(-state.subaccounts[name].unsettled_usd6 for name in state.debts)
-        pairs = [("outstanding debts", sum(self.debts.values()), debts)]
-        pairs += [
-            (f"notional liquidated, {stage}", self.stage_usd6[stage], shares[stage]) for stage in STAGES
+        room = {"book": self.spot_usd6, "backstop": self.taken_over_usd6}
+        folded = self.stage_usd6
+        return [
+            Agreement("outstanding debts", sum(self.debts.values()), debts),
+            Agreement("debtors", len(self.debts), len(state.debts)),
+            *[
+                Agreement(f"notional liquidated, {stage}", folded[stage], shares[stage], room.get(stage, 0))
+                for stage in STAGES
+            ],
         ]
-        pairs += [("debtors", len(self.debts), len(state.debts))]
-        return pairs

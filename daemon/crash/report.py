@@ -224,7 +224,7 @@ def _debt_section(summary: dict[str, Any]) -> str:
         chart(
             "debts",
             "Outstanding negative equity and winners' claims",
-            "what the bankrupt owe, what winners wait for",
+            "what the bankrupt and the fund owe is what winners wait for",
         ),
         chart("fund", "Insurance fund", "its cash, what it took over, what it owes the settlement pool"),
         chart("deposits", "Deposits of liquidated customers", "what paid a debt, what was credited"),
@@ -264,10 +264,8 @@ def _gate_section(results: dict[str, Any]) -> str:
 def _deposit_table(results: dict[str, Any]) -> str:
     decimals = {one["symbol"]: one["decimals"] for one in msgspec.json.decode(results["params"])["assets"]}
     rows = []
-    chosen = sorted(results["deposits"], key=lambda one: (-one["applied_usd6"], one["second"]))[
-        :MOST_DEPOSITS
-    ]
-    for one in sorted(chosen, key=lambda one: (one["second"], one["subaccount"])):
+    debtors_first = sorted(results["deposits"], key=lambda one: not one["outstanding_before_usd6"])
+    for one in debtors_first[:MOST_DEPOSITS]:
         part = one["applied_units"] * 1_000_000 // one["units"] if one["units"] else 0
         meter = (
             f'<span class="meter"><i style="width:{percent(part, 2)};background:var(--adl)"></i>'
@@ -283,9 +281,9 @@ def _deposit_table(results: dict[str, Any]) -> str:
         )
     if not rows:
         return ""
-    more = f"; the {MOST_DEPOSITS} that paid most" if len(results["deposits"]) > MOST_DEPOSITS else ""
+    more = f" ({MOST_DEPOSITS} of them here)" if len(results["deposits"]) > MOST_DEPOSITS else ""
     return (
-        f"<h2>Every deposit, to the unit</h2><p>{len(results['deposits']):,} deposits{more}. Red went to the debt, green was "
+        f"<h2>Every deposit, to the unit</h2><p>{len(results['deposits']):,} deposits{more}, those that met a debt first. Red went to the debt, green was "
         'credited.</p><div class="card"><div class="scroll"><table><tr><th>at</th><th>subaccount</th><th class="n">deposited</th>'
         '<th></th><th class="n">applied</th><th class="n">credited</th><th class="n">owed before</th>'
         f'<th class="n">owed after</th><th>outcome</th></tr>{"".join(rows)}</table></div></div>'
@@ -298,7 +296,7 @@ def _check_section(results: dict[str, Any]) -> str:
     lines += [
         (
             one["agree"],
-            f"{one['what']}: events say {one['events']:,}, the engine says {one['engine']:,}",
+            f"{one['what']}: events say {one['events']:,}{_room(one)}, the engine says {one['engine']:,}",
         )
         for one in results["checks"]
     ]
@@ -308,6 +306,10 @@ def _check_section(results: dict[str, Any]) -> str:
     )
     items = "".join(f'<div class="{"ok" if good else "no"}">{escape(words)}</div>' for good, words in lines)
     return f'<h2>What was checked</h2><div class="card">{items}</div>'
+
+
+def _room(check: dict[str, Any]) -> str:
+    return f" to {check['events'] + check['room']:,}" if check["room"] else ""
 
 
 def _footer(results: dict[str, Any]) -> str:

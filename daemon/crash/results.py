@@ -14,7 +14,7 @@ from daemon.crash.replay import Replay
 from engine.backstop import provider_capacities
 from engine.params import params_to_json
 from engine.rejects import RejectReason
-from engine.stages import STAGES, stage_shares
+from engine.stages import BOOK, stage_shares
 from engine.units import ENGINE_VERSION, INSURANCE_FUND
 
 FORMAT = 1
@@ -38,8 +38,8 @@ def results_of(replay: Replay) -> dict[str, Any]:
         "summary": _summary(replay),
         "stages": [asdict(one) for one in stage_shares(exchange.state, exchange.now_ns)],
         "checks": [
-            {"what": what, "events": folded, "engine": told, "agree": folded == told}
-            for what, folded, told in recorder.agreements()
+            {"what": one.what, "events": one.folded, "room": one.room, "engine": one.told, "agree": one.holds}
+            for one in recorder.agreements()
         ],
         "invariant_checks": exchange.checks,
         "markets": list(recorder.markets),
@@ -55,32 +55,56 @@ def results_of(replay: Replay) -> dict[str, Any]:
 
 
 def _summary(replay: Replay) -> dict[str, Any]:
-    recorder, exchange, people = replay.recorder, replay.exchange, replay.people
-    series, counts = recorder.series, recorder.counts
-    liquidated_usd6 = sum(recorder.stage_usd6.values())
-    state = exchange.state
+    exchange = replay.exchange
     return {
         "open_interest_usd6": replay.cast.total_open_interest_usd6,
         "customers_equity_usd6": sum(one.equity_usd6 for one in replay.cast.customers),
+        "block_trades_refused": replay.population_refused,
+        "commands": exchange.commands,
+        "events": exchange.events,
+        **_prices(replay),
+        **_liquidations(replay),
+        **_debts(replay),
+        **_money_in_and_out(replay),
+    }
+
+
+def _prices(replay: Replay) -> dict[str, Any]:
+    series, assets = replay.recorder.series, _assets(replay)
+    return {
         "deepest_fall_ppm": _deepest_falls(replay),
-        "widest_mark_lag_ppm": max((_widest(replay, asset) for asset in _assets(replay)), default=0),
-        "stale_samples": sum(sum(series[f"stale/{asset}"]) for asset in _assets(replay)),
+        "widest_mark_lag_ppm": max((_widest(replay, asset) for asset in assets), default=0),
+        "stale_samples": sum(sum(series[f"stale/{asset}"]) for asset in assets),
+        "traded_usd6": replay.recorder.traded_usd6,
+    }
+
+
+def _liquidations(replay: Replay) -> dict[str, Any]:
+    recorder = replay.recorder
+    series, counts = recorder.series, recorder.counts
+    shares = stage_shares(replay.exchange.state, replay.exchange.now_ns)
+    liquidated_usd6 = sum(one.notional_usd6 for one in shares)
+    book_usd6 = sum(one.notional_usd6 for one in shares if one.stage == BOOK)
+    outcomes = ("recovered", "closed", "bankrupt")
+    return {
         "liquidated_usd6": liquidated_usd6,
-        **{f"liquidated_{stage}_usd6": recorder.stage_usd6[stage] for stage in STAGES},
-        **{f"fills_{stage}": counts.get(f"fills_{stage}", 0) for stage in STAGES},
-        "book_share_ppm": recorder.stage_usd6["book"] * 1_000_000 // liquidated_usd6
-        if liquidated_usd6
-        else 0,
+        **{f"liquidated_{one.stage}_usd6": one.notional_usd6 for one in shares},
+        **{f"fills_{one.stage}": one.fills for one in shares},
+        "book_share_ppm": book_usd6 * 1_000_000 // liquidated_usd6 if liquidated_usd6 else 0,
         "liquidations": counts.get("liquidations", 0),
+        **{f"liquidations_{how}": counts.get(f"liquidations_{how}", 0) for how in outcomes},
         "first_liquidation_s": recorder.first_liquidation_s,
-        **{
-            f"liquidations_{how}": counts.get(f"liquidations_{how}", 0)
-            for how in ("recovered", "closed", "bankrupt")
-        },
         "in_liquidation_peak": max(series["in_liquidation"]),
         "in_liquidation_end": series["in_liquidation"][-1],
-        "liquidated_collateral_usd6": recorder.spot_sold_usd6,
         "adl_forgone_usd6": recorder.forgone_usd6,
+    }
+
+
+def _debts(replay: Replay) -> dict[str, Any]:
+    recorder = replay.recorder
+    series, counts = recorder.series, recorder.counts
+    fund = replay.exchange.state.subaccounts[INSURANCE_FUND]
+    return {
         "bankruptcies": counts.get("bankruptcies", 0),
         "bankrupt_usd6": recorder.bankrupt_usd6,
         "outstanding_peak_usd6": max(series["outstanding_usd6"]),
@@ -94,8 +118,14 @@ def _summary(replay: Replay) -> dict[str, Any]:
         "fund_low_usd6": min(series["fund_usd6"]),
         "fund_end_usd6": series["fund_usd6"][-1],
         "fund_inventory_end_usd6": series["fund_inventory_usd6"][-1],
-        "fund_owes_end_usd6": max(0, -state.subaccounts[INSURANCE_FUND].unsettled_usd6),
-        "traded_usd6": recorder.traded_usd6,
+        "fund_owes_end_usd6": max(0, -fund.unsettled_usd6),
+    }
+
+
+def _money_in_and_out(replay: Replay) -> dict[str, Any]:
+    recorder, people = replay.recorder, replay.people
+    series, counts = recorder.series, recorder.counts
+    return {
         "deposits": counts.get("deposits", 0),
         "deposits_held": counts.get("deposits_held", 0),
         "deposits_sent_back": counts.get("deposits_sent_back", 0),
@@ -116,9 +146,6 @@ def _summary(replay: Replay) -> dict[str, Any]:
         },
         "withdrawals_refused": series["withdrawals_refused"][-1],
         "withdrawals_waiting_end": series["queued"][-1],
-        "block_trades_refused": replay.population_refused,
-        "commands": exchange.commands,
-        "events": exchange.events,
     }
 
 

@@ -14,16 +14,19 @@ from daemon.crash.format import clock, dollars, percent, share, shown
 
 STAGE_WORDS = {
     "book": ("on the book", "green"),
-    "netting": ("netted against each other", "cyan"),
+    "netting": ("netted", "cyan"),
     "backstop": ("by backstop providers", "yellow"),
     "adl": ("by auto-deleveraging", "red"),
 }
-BAR = 40
+# The longest bar; a narrow terminal gets a shorter one.
+LONGEST_BAR = 40
+BESIDE_BAR = 64
 
 
 def show(results: dict[str, Any], console: Console) -> None:
     """Print the summary of one run."""
     summary, scenario = results["summary"], results["scenario"]
+    bar_length = max(4, min(LONGEST_BAR, console.width - BESIDE_BAR))
     falls = ", ".join(f"{asset} {percent(ppm)}" for asset, ppm in summary["deepest_fall_ppm"].items())
     head = Text.assemble(
         (scenario["title"], "bold"),
@@ -32,26 +35,29 @@ def show(results: dict[str, Any], console: Console) -> None:
         (f"deepest fall {falls}; open interest {dollars(summary['open_interest_usd6'])}", "dim"),
     )
     console.print(
-        Panel(Group(head, "", _stages(results), "", _facts(summary), "", _verdict(results)), box=box.ROUNDED)
+        Panel(
+            Group(head, "", _stages(results, bar_length), "", _facts(summary), "", _verdict(results)),
+            box=box.ROUNDED,
+        )
     )
 
 
-def _stages(results: dict[str, Any]) -> Table:
+def _stages(results: dict[str, Any], bar_length: int) -> Table:
     summary = results["summary"]
     total = summary["liquidated_usd6"]
     table = Table(box=None, pad_edge=False, show_header=False)
-    for _ in range(4):
-        table.add_column(no_wrap=True)
+    for width in (24, 7, bar_length, 20):
+        table.add_column(no_wrap=True, min_width=width)
     table.add_row(
         "[bold]liquidated[/]",
         f"[bold]{dollars(total)}[/]",
         "",
-        f"{summary['liquidations']:,} liquidations, {summary['in_liquidation_peak']:,} at once",
+        f"{summary['liquidations']:,} liquidations",
     )
     for stage, (words, color) in STAGE_WORDS.items():
         usd6 = summary[f"liquidated_{stage}_usd6"]
-        filled = usd6 * BAR // total if total else 0
-        bar = f"[{color}]{'█' * filled}[/][dim]{'░' * (BAR - filled)}[/]"
+        filled = usd6 * bar_length // total if total else 0
+        bar = f"[{color}]{'█' * filled}[/][dim]{'░' * (bar_length - filled)}[/]"
         table.add_row(
             f"  {words}", dollars(usd6), bar, f"{share(usd6, total)}, {summary[f'fills_{stage}']:,} fills"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from daemon.crash.replay import Crash, Replay
@@ -33,7 +34,7 @@ def _squeezed(table: dict[str, Any], factor: int) -> dict[str, Any]:
             "half_spread",
             "per_minute",
         ):
-            found[name] = [[second // factor, one] for second, one in value]
+            found[name] = _rising([[second // factor, one] for second, one in value])
         elif name == "delay_s":
             found[name] = [[max(1, second // factor), weight] for second, weight in value]
         else:
@@ -42,6 +43,13 @@ def _squeezed(table: dict[str, Any], factor: int) -> dict[str, Any]:
     if "per_minute" in found and isinstance(found["per_minute"], list):
         found["per_minute"] = [[second, one * Decimal(factor)] for second, one in found["per_minute"]]
     return found
+
+
+def _rising(points: list[list[Any]]) -> list[list[Any]]:
+    """Keep seconds apart that the division has put together."""
+    for before, after in pairwise(points):
+        after[0] = max(after[0], before[0] + 1)
+    return points
 
 
 def replayed(scenario: Scenario, accounts: int, seed: int = 1) -> Replay:

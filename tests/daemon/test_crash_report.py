@@ -123,7 +123,10 @@ def test_the_summary_fits_a_page() -> None:
 
 
 def test_a_disagreement_is_not_hidden() -> None:
-    wrong = {**results(), "checks": [{"what": "debtors", "events": 1, "engine": 2, "agree": False}]}
+    wrong = {
+        **results(),
+        "checks": [{"what": "debtors", "events": 1, "room": 0, "engine": 2, "agree": False}],
+    }
     out = StringIO()
     show(wrong, Console(file=out, width=110))
     assert "does not agree: debtors" in out.getvalue()

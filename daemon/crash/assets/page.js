@@ -25,7 +25,7 @@
     const common = { stroke: css("--soft"), font, grid: { stroke: css("--grid"), width: 1 }, ticks: { show: false } };
     const last = T[T.length - 1];
     return [
-      { ...common, space: 60, incrs: [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200], values: (u, v) => v.map((s) => last < 600 ? clock(s) : `${Math.round(s / 60)} min`) },
+      { ...common, space: 60, size: 30, incrs: [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200], values: (u, v) => v.map((s) => last < 600 ? clock(s) : `${Math.round(s / 60)} min`) },
       { ...common, size: 62, values: (u, v) => v.map(format) },
     ];
   }
@@ -43,7 +43,7 @@
     if (!host) return;
     const width = host.clientWidth;
     const options = {
-      width, height: spec.height || 230, padding: [10, 10, 0, 0],
+      width, height: spec.height || 230, padding: [10, 22, 0, 0],
       cursor: { sync: { key: spec.sync === false ? `own-${spec.id}` : "time", setSeries: false }, points: { size: 6 }, drag: { x: spec.sync !== false, y: false } },
       legend: { live: true, isolate: false, markers: { width: 0, fill: (u, i) => i ? u.series[i]._key : "transparent" } },
       scales: { x: { time: false, ...(spec.xScale || {}) }, y: spec.y || { range: (u, lo, hi) => spec.zero ? [Math.min(0, lo), hi > 0 ? hi * 1.08 : 1] : uPlot.rangeNum(lo, hi, .08, false) } },
@@ -53,7 +53,9 @@
         dash: one.dash, _key: css(one.color), points: { show: !!one.points, size: 6, fill: css(one.color) }, paths: one.paths, show: true,
         value: (u, v, si, i) => i == null ? "–" : spec.format(one.raw ? one.raw[i] : v),
       }))],
-      bands: spec.bands, hooks: spec.sync === false ? {} : { drawClear: [lowLine] },
+      bands: spec.bands,
+      // Until a cursor says otherwise, the legend tells where it ended.
+      hooks: { ready: [(u) => u.setLegend({ idx: u.data[0].length - 1 })], drawClear: spec.sync === false ? [] : [lowLine] },
     };
     charts.push({ plot: new uPlot(options, [spec.x || T, ...spec.series.map((one) => one.data)], host), host, spec });
   }
@@ -106,6 +108,7 @@
   function debts(bars) {
     chart({ id: "debts", format: usd, tick: tidyUsd, zero: true, height: 260, series: [
       { label: "outstanding negative equity", color: "--adl", data: money(S.outstanding_usd6), width: 2 },
+      { label: "the fund owes", color: "--backstop", data: money(S.fund_owes_usd6), width: 1.6, dash: [5, 4] },
       { label: "winners' claims", color: "--index", data: money(S.claims_usd6), width: 2 }] });
     chart({ id: "fund", format: usd, tick: tidyUsd, zero: true, height: 260, series: [
       { label: "USDC", color: "--book", data: money(S.fund_usd6), width: 2.2 },
@@ -138,7 +141,7 @@
       const shown = format[metric.unit];
       chart({ id: `sweep-${m}`, x, sync: false, zero: true, format: shown, xLabel: swept.param, xFormat: (v) => labels[v] ?? "", height: 190,
         xScale: { range: [-.6, labels.length - .4] },
-        axes: [{ ...common, grid: { show: false }, splits: () => x, values: (u, v) => v.map((i) => labels[i] ?? "") },
+        axes: [{ ...common, size: 30, grid: { show: false }, splits: () => x, values: (u, v) => v.map((i) => labels[i] ?? "") },
                { ...common, size: 62, grid: { stroke: css("--grid"), width: 1 }, values: (u, v) => v.map(metric.unit === "usd6" ? tidyUsd : metric.unit === "ppm" ? tidyPct : whole) }],
         series: [{ label: metric.name, color: metric.color, fill: metric.color, width: 0, paths: uPlot.paths.bars({ size: [.55, 64] }), data: metric.values.map((v) => v / scale) }] });
     });
