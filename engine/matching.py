@@ -81,7 +81,8 @@ def plan_match(state: State, incoming: Incoming) -> Plan:
     left_units = incoming.units
     plan = Plan()
     side = book.asks if is_buy else book.bids
-    if not side.keys:
+    best_e8 = side.best_price_e8()
+    if best_e8 is None or (best_e8 > incoming.limit_e8 if is_buy else best_e8 < incoming.limit_e8):
         plan.unfilled_units = left_units
         return plan
     decimals = state.assets[params.asset].decimals
