@@ -62,15 +62,17 @@ def register_backstop(state: State, command: RegisterBackstop) -> Outcome:
 def set_backstop_capacity(state: State, command: SetBackstopCapacity) -> Outcome:
     """Set a provider's capacity in a perpetual market (R23). What was used in the present windows stays used.
 
-    Rejects: those of `_provider_fault`, unknown_market, amount_negative, amount_too_large (by `malformed`
-    only).
+    Rejects: unknown_subaccount, system_account_not_allowed, unknown_market, not_backstop_provider,
+    amount_negative.
     """
     fault = _provider_fault(state, command.subaccount)
-    if fault is not None:
+    if fault is not None and fault.reason is not RejectReason.NOT_BACKSTOP_PROVIDER:
         return fault
     market = state.markets.get(command.market)
     if market is None or market.is_spot:
         return Rejected(RejectReason.UNKNOWN_MARKET)
+    if fault is not None:
+        return fault
     if command.per_minute_usd6 < 0 or command.per_hour_usd6 < 0:
         return Rejected(RejectReason.AMOUNT_NEGATIVE)
     # No refusal below this line.

@@ -43,6 +43,10 @@ class Side:
         self.keys: list[int] = []
         self.levels: dict[int, dict[int, Order]] = {}
 
+    def __eq__(self, other: object) -> bool:
+        """Compare what rests, priorities included: states are compared in tests (R5)."""
+        return isinstance(other, Side) and list(self.best_first()) == list(other.best_first())
+
     def add(self, order: Order) -> None:
         """Put an order behind all others of its price."""
         key = order.price_e8 * self.sign

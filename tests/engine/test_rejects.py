@@ -203,6 +203,7 @@ ROWS: list[tuple[RejectReason, str, Row]] = [
     (R.SYSTEM_ACCOUNT_NOT_ALLOWED, "backstop", lambda x: x.send(cm.RegisterBackstop, "insurance_fund")),
     (R.SYSTEM_ACCOUNT_NOT_ALLOWED, "capacity", lambda x: capacity(x, "fees")),
     (R.SYSTEM_ACCOUNT_NOT_ALLOWED, "leave", lambda x: x.send(cm.LeaveBackstop, "fees")),
+    (R.UNKNOWN_MARKET, "before provider", lambda x: capacity(x, "1/0", "SOL/USDC")),
     (R.UNKNOWN_MARKET, "capacity", lambda x: (x.backstop(), capacity(x, "90/0", "DOGE-PERP"))[1]),
     (
         R.UNKNOWN_MARKET,

@@ -20,12 +20,14 @@ from engine.commands import (
     ConfirmWithdrawal,
     Deposit,
     OpenSubaccount,
+    RegisterBackstop,
     RequestWithdrawal,
     ReturnWithdrawal,
+    SetBackstopCapacity,
     Tick,
     UpdatePrices,
 )
-from engine.events import DepositApplied, LossSocialized
+from engine.events import BackstopFilled, ClaimPaid, DepositApplied, LossSocialized
 from engine.margin import margin_of, outstanding_negative_equity_usd6
 from engine.outcome import Accepted, Outcome, Rejected
 from engine.rejects import RejectReason
@@ -33,6 +35,8 @@ from engine.units import INSURANCE_FUND, NS_PER_SECOND
 from tests.sim.run import new_run
 
 NAMES = ("1/0", "2/0", "10/0")
+# Takes over what fails (R23), at mark when nothing is left; so large that nobody is deleveraged.
+MAKER = "20/0"
 DAY_NS = 86_400 * NS_PER_SECOND
 SOL_UNITS = 10**9
 
@@ -50,11 +54,16 @@ class SmallModel(RuleBasedStateMachine):
         self.number = 0
         self.price_usd = 150
         self.worth = dict.fromkeys(NAMES, Fraction(0))
+        # What the fund owes the pool; below zero it is due something: its third of released equity (R23).
         self.fund, self.fund_owes, self.fund_sol_units = Fraction(0), Fraction(0), 0
+        self.fund_paid = Fraction(0)
         self.debt_since_ns: dict[str, int] = {}
         self.payouts: dict[str, tuple[str, int]] = {}
-        for name in NAMES:
+        for name in (*NAMES, MAKER):
             self.send(OpenSubaccount(self.next_id(), self.now_ns, name))
+        self.send(Deposit(self.next_id(), self.now_ns, MAKER, "USDC", 10**15, "maker"))
+        self.send(RegisterBackstop(self.next_id(), self.now_ns, MAKER))
+        self.send(SetBackstopCapacity(self.next_id(), self.now_ns, MAKER, "SOL-PERP", 10**18, 10**19))
         self.set_price(150)
         for name in NAMES:
             self.deposit_dollars(name, 10_000_000_000)
@@ -71,7 +80,21 @@ class SmallModel(RuleBasedStateMachine):
             if self.run.state.withdrawals[payout_id].status == "returned":
                 self.worth[name] += units
                 del self.payouts[payout_id]
+        for event in answer.events if isinstance(answer, Accepted) else ():
+            if isinstance(event, BackstopFilled):
+                self.taken_over(event)
+            elif isinstance(event, ClaimPaid) and event.subaccount == INSURANCE_FUND:
+                self.fund_owes, self.fund_paid = self.fund_owes + event.units, self.fund_paid + event.units
         return answer
+
+    def taken_over(self, event: BackstopFilled) -> None:
+        """R23: who has something left loses all of it, two thirds to the maker; who owes goes at mark."""
+        name, released = event.subaccount, max(Fraction(0), self.worth[event.subaccount])
+        assert event.provider == MAKER and event.base_left_units == 0
+        assert event.released_usd6 == released
+        assert event.provider_usd6 == floor(released * 2 / 3) and event.fund_usd6 == ceil(released / 3)
+        self.worth[name] -= released
+        self.fund_owes -= event.fund_usd6
 
     def base(self, name: str) -> int:
         """Read a position, in whole SOL: who closes against whom is not the model's subject."""
@@ -157,7 +180,7 @@ class SmallModel(RuleBasedStateMachine):
         assert isinstance(
             self.send(Deposit(self.next_id(), self.now_ns, INSURANCE_FUND, "USDC", units, "wallet")), Accepted
         )
-        paid = min(self.fund_owes, Fraction(units))
+        paid = min(max(Fraction(0), self.fund_owes), Fraction(units))
         self.fund_owes, self.fund = self.fund_owes - paid, self.fund + units - paid
 
     @rule(pair=st.permutations(NAMES), leverage=st.integers(10, 40))
@@ -184,14 +207,16 @@ class SmallModel(RuleBasedStateMachine):
     def tick(self, days: int) -> None:
         """R26, R27: the fund pays its own debt, then the oldest; what is a week old is written off."""
         self.now_ns += days * DAY_NS
+        self.fund_paid = Fraction(0)
         answer = self.send(Tick(self.next_id(), self.now_ns))
         assert isinstance(answer, Accepted)
-        paid = min(self.fund, self.fund_owes)
+        paid = min(self.fund, max(Fraction(0), self.fund_owes))
         self.fund, self.fund_owes = self.fund - paid, self.fund_owes - paid
         for name in list(self.debt_since_ns):
             covered = min(self.fund, -self.worth[name])
             self.fund -= covered
             self.worth[name] += covered
+        self.fund += self.fund_paid
         cuts = [one for one in answer.events if isinstance(one, LossSocialized)]
         old = [
             name
@@ -203,10 +228,13 @@ class SmallModel(RuleBasedStateMachine):
             assert one.extinguished_usd6 == -self.worth[one.subaccount] == sum(cut for _, cut in one.cuts)
             self.worth[one.subaccount] = Fraction(0)
             for winner, cut in one.cuts:
-                self.worth[winner] -= cut
-                assert self.worth[winner] >= 0
+                if winner in NAMES:
+                    self.worth[winner] -= cut
+                    assert self.worth[winner] >= 0
+                elif winner == INSURANCE_FUND:
+                    self.fund_owes += cut
         self.note_debts()
-        claims = {name: self.run.state.subaccounts[name].unsettled_usd6 for name in NAMES}
+        claims = {name: self.run.state.subaccounts[name].unsettled_usd6 for name in (*NAMES, MAKER)}
         assert (
             sum(claims.values()) == self.fund_owes
         )  # I4: the pool is empty, every claim has a debt behind it

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from engine.apply import apply
-from engine.commands import Command, Deposit, Tick
+from engine.commands import Command, Deposit, Tick, UpdateQuotes
 from engine.outcome import Accepted
 from engine.state import State, dump_state, load_state
 from tests.sim.generator import CUSTOMERS
@@ -112,5 +112,10 @@ def test_r26_the_time_of_day_does_not_matter(data: st.DataObject, days: int) -> 
     later = new_run(world.run.params)
     shift_ns = days * 86_400 * 10**9
     for command in world.run.commands:
-        later.apply(replace(command, time_ns=command.time_ns + shift_ns))
+        shifted = replace(command, time_ns=command.time_ns + shift_ns)
+        if isinstance(shifted, UpdateQuotes):
+            shifted = replace(
+                shifted, quotes=tuple([(*quote[:3], quote[3] + shift_ns) for quote in shifted.quotes])
+            )
+        later.apply(shifted)
     assert _balances(later.state) == _balances(world.run.state)

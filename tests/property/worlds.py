@@ -8,7 +8,15 @@ from typing import Any
 from hypothesis import note
 from hypothesis import strategies as st
 
-from engine.commands import BlockTrade, Command, Deposit, OpenSubaccount, UpdatePrices
+from engine.commands import (
+    BlockTrade,
+    Command,
+    Deposit,
+    OpenSubaccount,
+    RegisterBackstop,
+    SetBackstopCapacity,
+    UpdatePrices,
+)
 from engine.margin import outstanding_negative_equity_usd6
 from engine.outcome import Accepted, Outcome
 from engine.params import Params
@@ -72,7 +80,11 @@ def in_debt(world: World, subaccount: str) -> bool:
 
 
 def world_in_debt(data: st.DataObject) -> World:
-    """Make an exchange where at least one customer ended below zero: a short at the edge, then a crash."""
+    """Make an exchange where at least one customer ended below zero: a long at the edge, then a crash.
+
+    A backstop provider takes the position at mark (R23): deleveraged (R24), the winner would give up his
+    profit and no debt would be left.
+    """
     world = draw_world(data)
     world.steps(data.draw(st.integers(0, 12), label="steps before"))
     run, now_ns = world.run, world.generator.now_ns
@@ -82,6 +94,11 @@ def world_in_debt(data: st.DataObject) -> World:
     mark_e8 = data.draw(st.integers(100 * 10**8, 200 * 10**8), label="mark")
     run.apply(_sol_at(mark_e8, "calm", now_ns))
     base_units = 10**9 * data.draw(st.integers(60, 200), label="SOL")
+    maker = "6/0"
+    run.apply(OpenSubaccount("open maker", now_ns, maker))
+    run.apply(Deposit("dollars maker", now_ns, maker, "USDC", 10_000_000_000, "wallet"))
+    run.apply(RegisterBackstop("maker", now_ns, maker))
+    run.apply(SetBackstopCapacity("capacity", now_ns, maker, "SOL-PERP", 10**14, 10**15))
     trade = BlockTrade("at the edge", now_ns, "SOL-PERP", "4/0", "5/0", base_units, mark_e8, ("4/0", "5/0"))
     assert isinstance(run.apply(trade), Accepted)
     if data.draw(st.booleans(), label="with collateral"):
