@@ -109,6 +109,18 @@ class PayerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ProofConfig:
+    """The proof of solvency: how often, where, and with whose secrets."""
+
+    enabled: bool
+    interval_s: float
+    folder: Path | None
+    master_secret_file: Path | None
+    operator_key_file: Path | None
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything `makewhole run` needs to know."""
 
@@ -120,6 +132,7 @@ class Config:
     params: Params
     daemon: DaemonConfig
     payer: PayerConfig
+    proof: ProofConfig
     engine_overrides: tuple[str, ...]
 
     @property
@@ -131,6 +144,11 @@ class Config:
     def database_path(self) -> Path:
         """Return the path of the SQLite file."""
         return self.data_directory / "makewhole.sqlite"
+
+    @property
+    def proof_folder(self) -> Path:
+        """Return the folder of bundles, and of the secrets behind them."""
+        return self.proof.folder or self.data_directory / "proof"
 
     def token(self, symbol: str) -> TokenMint:
         """Return the chain's side of an asset; raises KeyError."""
@@ -146,6 +164,7 @@ _TOP: Final = (
     Key("engine", lambda v: v, {}, "engine parameters that differ from the defaults"),
     Key("daemon", lambda v: v, {}, "intervals and sizes"),
     Key("payer", lambda v: v, {}, "limits of the payer"),
+    Key("proof", lambda v: v, {}, "the proof of solvency"),
 )
 _CLUSTER: Final = (
     Key(
@@ -205,6 +224,14 @@ _PAYER: Final = (
         "weaker: one endpoint's word that a payout is dead is enough",
     ),
 )
+_PROOF: Final = (
+    Key("enabled", boolean, True, "false: no bundle is made by itself; `makewhole prove` still makes one"),
+    Key("interval_s", seconds(1, 86_400), 600.0, "between two bundles"),
+    Key("folder", text, None, 'where bundles are kept; default: "proof" in the data directory'),
+    Key("master_secret_file", text, None, "32 bytes as 64 hexadecimal digits; default: made in the folder"),
+    Key("operator_key_file", text, None, "a keypair file whose key signs bundles; default: the hot wallet"),
+    Key("workers", whole(1, 64), 1, "processes that prove, each of them at the lowest priority"),
+)
 _CHAIN_SIDE: Final = (
     Key(
         "mint",
@@ -246,6 +273,7 @@ def read_config(document: Mapping[str, Any], source: Path) -> Config:
     keys = _keys(top["keys"], source.parent, faults)
     daemon = _daemon(top["daemon"], source.parent, faults)
     payer = PayerConfig(**read_table(top["payer"], "payer", _PAYER, faults))
+    proof = _proof(top["proof"], source.parent, faults)
     assets, params, overrides = _assets_and_params(top, faults)
     if faults or cluster is None or params is None:
         raise ConfigError(str(source), faults)
@@ -258,6 +286,7 @@ def read_config(document: Mapping[str, Any], source: Path) -> Config:
         params=params,
         daemon=daemon,
         payer=payer,
+        proof=proof,
         engine_overrides=overrides,
     )
 
@@ -318,6 +347,14 @@ def _daemon(table: object, folder: Path, faults: list[str]) -> DaemonConfig:
     if values["price_file"] is not None:
         values["price_file"] = _below(folder, values["price_file"])
     return DaemonConfig(**values)
+
+
+def _proof(table: object, folder: Path, faults: list[str]) -> ProofConfig:
+    values = read_table(table, "proof", _PROOF, faults)
+    for name in ("folder", "master_secret_file", "operator_key_file"):
+        if values[name] is not None:
+            values[name] = _below(folder, values[name])
+    return ProofConfig(**values)
 
 
 # -- assets, markets and the engine's parameters --

@@ -71,6 +71,15 @@ decimals = 9
 # max_priority_fee_lamports = 200000
 # low_balance_lamports = 100000000   # below this the hot wallet raises an alarm
 # allow_single_endpoint_expiry = false
+
+# The proof of solvency (docs/SOLVENCY.md): a bundle for everybody to check, its hash on chain.
+# [proof]
+# enabled = true                     # false: only `makewhole prove` makes one
+# interval_s = 600.0
+# folder = "proof"                   # default: "proof" in the data directory
+# master_secret_file = "master.hex"  # 32 bytes as 64 hexadecimal digits; default: made in the folder
+# operator_key_file = "operator.json"  # signs bundles; default: the hot wallet does
+# workers = 1                        # processes that prove, at the lowest priority
 """
 
 MAINNET_GENESIS: Final = "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d"

@@ -33,6 +33,8 @@ from daemon.clock import Clock, ManualClock
 from daemon.inbox import AddressBook, Inbox, Prices, tick, update_prices
 from daemon.journal_tools import in_words
 from daemon.keys import Keyring, UnknownAddress
+from daemon.proof.questions import ProofQuestions
+from daemon.proof.service import ProofService
 from daemon.reserves import Reserves
 from daemon.runner import Answer, Build, Runner
 from daemon.store.rows import Batch, DepositRow, PayoutRow
@@ -83,6 +85,7 @@ class Control:
     payer: Payer
     lag: Callable[[], Lag]
     alarms: Callable[[], list[str]]
+    proof: ProofService
 
     # -- subaccounts and addresses --
 
@@ -342,6 +345,13 @@ class Control:
             raise refusal("ruling_not_possible", str(error)) from error
         rows = await self.runner.in_store(lambda database: database.payouts(payout_id=request.id))
         return _payout_body(rows[0])
+
+    # -- the proof of solvency --
+
+    @property
+    def solvency(self) -> ProofQuestions:
+        """Return what can be asked of the proof of solvency."""
+        return ProofQuestions(self.proof, lambda code, why, status: refusal(code, why, status))
 
     # -- the whole --
 

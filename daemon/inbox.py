@@ -82,6 +82,8 @@ class Inbox:
         self._passing = (kill_points or KillPoints()).passing
         self.scanned_slot: int | None = None
         self.advanced = asyncio.Event()
+        self._hold_after: int | None = None
+        self._released = asyncio.Event()
 
     async def follow(self, blocks: AsyncGenerator[ScannedBlock, None]) -> None:
         """Commit every block in order until the iterator ends."""
@@ -91,6 +93,9 @@ class Inbox:
 
     async def take(self, block: ScannedBlock) -> list[Answer]:
         """Commit one block: its deposits, its notices, and the checkpoint behind it."""
+        while self._hold_after is not None and block.slot > self._hold_after:
+            self._released.clear()
+            await self._released.wait()
         if block.credits:
             self._passing("deposit.scanned")
         rows = [self._row(credit) for credit in block.credits]
@@ -112,6 +117,11 @@ class Inbox:
                     "%s at %s: %s (%s)", notice.kind.value, notice.account, notice.detail, notice.signature
                 )
         return answers
+
+    def hold_after(self, slot: int | None) -> None:
+        """Keep blocks after `slot` waiting: the ledger can then be seen exactly there. None lets them go."""
+        self._hold_after = slot
+        self._released.set()
 
     async def seen(self, credit: Credit) -> None:
         """Note a sighting at `confirmed`: the customer sees it, the ledger does not (D8)."""

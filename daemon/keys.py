@@ -2,8 +2,8 @@
 
 Owns: reading the seed, the keystore or the external signer named in the configuration. Rules (K1): a
 secret is read from a file that only its owner can read, is held by `chain.signer` types that never show
-it, and signs for the hot wallet alone: holding the seed of every deposit address is no reason to sign
-for them.
+it, and moves money of the hot wallet alone: holding the seed of every deposit address is no reason to sign
+for them, except that they are ours.
 
     customer "7/0"       m/44'/501'/7'/0'
     "insurance_fund"     m/44'/501'/2147483647'/0'
@@ -20,10 +20,12 @@ import msgspec
 
 from chain.addresses import FEES_ACCOUNT, INSURANCE_FUND_ACCOUNT, DepositKeys, parse_address
 from chain.keystore import read_keystore
-from chain.signer import ExternalSigner, Secret, SeedSigner, Signer
+from chain.signer import ExternalSigner, Secret, SeedSigner, Signer, SignerError
 from daemon.config import KeysConfig
 from daemon.errors import ConfigError
 
+# What no transaction can begin with: its first byte counts signatures, and "m" would be 109 of them.
+RESERVE_CHALLENGE: Final = b"makewhole solvency reserve 1\n"
 HOT_WALLET: Final = "fees"
 SYSTEM_PATHS: Final = {"insurance_fund": (INSURANCE_FUND_ACCOUNT, 0), HOT_WALLET: (FEES_ACCOUNT, 0)}
 LARGEST_CUSTOMER_ACCOUNT: Final = FEES_ACCOUNT - 1
@@ -58,6 +60,25 @@ class Keyring:
                 ) from None
         return self._keys.address(*path_of(subaccount))
 
+    def can_sign_challenge(self, subaccount: str) -> bool:
+        """Tell whether the key of a deposit address is within reach."""
+        try:
+            return self._keys is not None or self.address(subaccount) in self.signer.addresses()
+        except UnknownAddress:
+            return False
+
+    async def sign_challenge(self, text: bytes, subaccount: str) -> bytes:
+        """Sign with the key of a deposit address that it is ours (proof of solvency), and nothing else (K1).
+
+        Raises SignerError.
+        """
+        if not text.startswith(RESERVE_CHALLENGE):
+            raise SignerError("keys of deposit addresses sign challenges of the proof of solvency only")
+        address = self.address(subaccount)
+        if self._keys is None:
+            return await self.signer.sign(text, address)
+        return await SeedSigner(self._keys, [path_of(subaccount)]).sign(text, address)
+
 
 def path_of(subaccount: str) -> tuple[int, int]:
     """Return (account, subaccount index) of "7/0" or of a system account; raises `UnknownAddress`."""
@@ -83,7 +104,7 @@ async def load_keyring(config: KeysConfig) -> Keyring:
         signer = await ExternalSigner.start(config.signer_command)
         return Keyring(signer, None, _read_addresses(config.address_file))
     if config.keystore_file is not None and config.keystore_password_file is not None:
-        password = Secret(_read_private(config.keystore_password_file).strip())
+        password = Secret(read_private(config.keystore_password_file).strip())
         seed = read_keystore(config.keystore_file, password, kind="seed")
     elif config.seed_file is not None:
         seed = read_seed(config.seed_file)
@@ -93,7 +114,7 @@ async def load_keyring(config: KeysConfig) -> Keyring:
     return Keyring(SeedSigner(keys, [SYSTEM_PATHS[HOT_WALLET]]), keys, {})
 
 
-def _read_private(path: Path) -> bytes:
+def read_private(path: Path) -> bytes:
     try:
         if path.stat().st_mode & 0o077:
             raise ConfigError(str(path), [f"can be read by others; run: chmod 600 {path}"])
@@ -105,7 +126,7 @@ def _read_private(path: Path) -> bytes:
 def read_seed(path: Path) -> Secret:
     """Read a seed file; raises `ConfigError` for one that others can read or that is no seed."""
     try:
-        seed = Secret(bytes.fromhex(_read_private(path).decode("ascii").strip()))
+        seed = Secret(bytes.fromhex(read_private(path).decode("ascii").strip()))
     except (ValueError, UnicodeDecodeError):
         seed = Secret(b"")
     if len(seed) != 64:

@@ -33,6 +33,11 @@ STEPS: Final = {
     "payout.saving.finalized": "the payout is final on chain; that is not stored",
     "payout.saved.finalized": "the payout is stored as final; the engine has not heard",
     "payout.settling": "the engine is about to be told that the payout is final",
+    "proof.pictured": "ledger and holdings of an epoch are in memory; nothing is proved",
+    "proof.proved": "body and secret of an epoch are in the folder; its hash is not in the database",
+    "proof.fixed": "the database holds the hash of the epoch for ever; nothing is signed",
+    "proof.sealed": "the signed bundle is in the folder; the database does not know the signature",
+    "proof.ordered": "signature and memo are stored; the payer has not heard of the memo",
     "snapshot.committing": "a snapshot is written; COMMIT has not been sent",
     "snapshot.committed": "a snapshot is stored",
 }

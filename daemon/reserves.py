@@ -21,9 +21,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -42,10 +42,21 @@ from engine.state import State
 from engine.units import NETWORK_FEE_ASSET
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 ACCOUNTS_PER_CALL: Final = 100  # the limit of getMultipleAccounts
 _ATTEMPTS: Final = 5
+_READ_AGAIN_S: Final = 0.1  # a node that is behind the one that is scanned catches up
 # Sighted only, taken back, or on chain without being anybody's in the ledger.
 _OWED_TO_NOBODY: Final = ("seen", "voided", "dust", "refused")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAccount:
+    """One account on chain: whose deposit address owns it, and what it may hold."""
+
+    address: str
+    account: str
+    symbol: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,16 @@ class Holdings:
 
     slot: int
     units: dict[str, int]
+    accounts: tuple[tuple[HeldAccount, int], ...] = ()  # each account that holds anything, with its units
+
+
+@dataclass(frozen=True, slots=True)
+class Picture(Generic[T]):
+    """Holdings and ledger at one block; `set_aside_units` is on our addresses and in no ledger account."""
+
+    holdings: Holdings
+    ledger: T
+    set_aside_units: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +88,6 @@ class Line:
     dust_units: int
     refused_units: int
     unexplained_units: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    address: str
-    account: str
-    symbol: str
 
 
 class _Context(msgspec.Struct):
@@ -102,16 +116,16 @@ class Reserves:
         self._addresses = addresses
         self._tokens = tuple(tokens)
         self._pool = pool
-        self._accounts: dict[str, tuple[_Held, ...]] = {}
+        self._accounts: dict[str, tuple[HeldAccount, ...]] = {}
         self._lock = asyncio.Lock()
         self.last: Holdings | None = None
         self.lines: tuple[Line, ...] = ()
 
-    async def run(self, interval_s: float) -> None:
+    async def run(self, interval_s: float, settle_timeout_s: float = 10.0) -> None:
         """Attest for ever; a chain that does not answer costs an attestation, never the daemon."""
         while True:
             try:
-                await self.attest()
+                await self.attest(settle_timeout_s)
             except ChainError as error:
                 _log.warning("no attestation of reserves: %s", error)
             await asyncio.sleep(interval_s)
@@ -142,6 +156,37 @@ class Reserves:
                     _log.error("reserves do not match the ledger: %s, %s", self.last, line)
             return answer
 
+    async def picture(self, question: Callable[[State], T], settle_timeout_s: float = 3.0) -> Picture[T]:
+        """Return holdings at a finalized slot and `question` asked of the ledger with the blocks up to it.
+
+        Blocks after the slot wait in the inbox meanwhile: a moment without payouts under way, at most
+        `settle_timeout_s` with some. A payout that landed must be in the ledger, or what it paid would be
+        owed and gone at once. Raises ChainError or TimeoutError without a picture.
+        """
+        async with self._lock:
+            try:
+                for attempt in range(_ATTEMPTS):
+                    if attempt and self._inbox.scanned_slot is not None:
+                        self._inbox.hold_after(
+                            self._inbox.scanned_slot
+                        )  # the scan was faster than the reading
+                    under_way = await self._payouts_under_way()
+                    holdings = await self.read()
+                    scanned = self._inbox.scanned_slot
+                    if scanned is not None and scanned > holdings.slot:
+                        await asyncio.sleep(_READ_AGAIN_S)
+                        continue
+                    self._inbox.hold_after(holdings.slot)
+                    await self._ledger_reaches(holdings.slot, under_way, settle_timeout_s)
+                    if await self._settled_later(under_way, holdings.slot):
+                        self._inbox.hold_after(None)
+                        continue
+                    answer = await self._runner.ask(question)
+                    return Picture(holdings, answer, await self._runner.in_store(_set_aside))
+            finally:
+                self._inbox.hold_after(None)
+        raise TransportError("the ledger and the holdings were never at the same block")
+
     async def read(self) -> Holdings:
         """Sum the finalized balances of every address we ever issued, all as of one slot.
 
@@ -152,31 +197,38 @@ class Reserves:
             endpoint = self._pool.by_health()[0].name  # one node, because two are rarely at the same slot
             slots: set[int] = set()
             units = {token.symbol: 0 for token in self._tokens}
-            for start in range(0, len(wanted), ACCOUNTS_PER_CALL):
-                part = wanted[start : start + ACCOUNTS_PER_CALL]
-                options = {"encoding": "base64", "commitment": "finalized"}
-                answer = await self._pool.call(
-                    "getMultipleAccounts",
-                    [[one.account for one in part], options],
-                    type=_Answer,
-                    endpoint=endpoint,
-                )
-                if len(answer.value) != len(part):
-                    raise TransportError(f"asked for {len(part)} accounts, {len(answer.value)} were answered")
+            accounts: list[tuple[HeldAccount, int]] = []
+            parts = [wanted[at : at + ACCOUNTS_PER_CALL] for at in range(0, len(wanted), ACCOUNTS_PER_CALL)]
+            # All at once, as far as the pool's limits allow: a slot ends in less than half a second.
+            answers = await asyncio.gather(*(self._accounts_at(endpoint, part) for part in parts))
+            for part, answer in zip(parts, answers, strict=True):
                 slots.add(answer.context.slot)
                 for one, account in zip(part, answer.value, strict=True):
-                    units[one.symbol] += _units(one, account)
+                    if found := _units(one, account):
+                        units[one.symbol] += found
+                        accounts.append((one, found))
             if len(slots) == 1:
-                return Holdings(slots.pop(), units)
+                return Holdings(slots.pop(), units, tuple(accounts))
         raise TransportError("the holdings could not be read as of one slot")
 
-    def _accounts_of(self, address: str) -> tuple[_Held, ...]:
+    async def _accounts_at(self, endpoint: str, part: Sequence[HeldAccount]) -> _Answer:
+        answer = await self._pool.call(
+            "getMultipleAccounts",
+            [[one.account for one in part], {"encoding": "base64", "commitment": "finalized"}],
+            type=_Answer,
+            endpoint=endpoint,
+        )
+        if len(answer.value) != len(part):
+            raise TransportError(f"asked for {len(part)} accounts, {len(answer.value)} were answered")
+        return answer
+
+    def _accounts_of(self, address: str) -> tuple[HeldAccount, ...]:
         known = self._accounts.get(address)
         if known is None:
             known = tuple(
-                _Held(address, address, token.symbol)
+                HeldAccount(address, address, token.symbol)
                 if token.mint is None or token.program is None
-                else _Held(
+                else HeldAccount(
                     address, associated_token_address(address, token.mint, token.program), token.symbol
                 )
                 for token in self._tokens
@@ -190,10 +242,14 @@ class Reserves:
 
     async def _ledger_reaches(self, slot: int, under_way: list[str], timeout_s: float) -> None:
         """Wait for the scan to pass `slot` and for payouts to end; a late one only lowers the surplus."""
-        async with asyncio.timeout(timeout_s * 3):
-            while self._inbox.scanned_slot is None or self._inbox.scanned_slot < slot:
-                self._inbox.advanced.clear()
-                await self._inbox.advanced.wait()
+        try:
+            async with asyncio.timeout(timeout_s * 3):
+                while self._inbox.scanned_slot is None or self._inbox.scanned_slot < slot:
+                    self._inbox.advanced.clear()
+                    await self._inbox.advanced.wait()
+        except TimeoutError:  # back-filling after an outage, or halted at a hole: no reason to end the daemon
+            scanned = self._inbox.scanned_slot
+            raise TransportError(f"holdings are as of slot {slot}, but the scan is at {scanned}") from None
         deadline = asyncio.get_running_loop().time() + timeout_s
         while asyncio.get_running_loop().time() < deadline:
             left = set(under_way) & set(await self._payouts_under_way())
@@ -205,7 +261,8 @@ class Reserves:
         """Say whether a payout landed after `slot` and is in the ledger already."""
 
         def look(database: Database) -> bool:
-            return any(_landed_after(row, slot) for row in database.payouts() if row.id in under_way)
+            rows = [row for one in under_way for row in database.payouts(payout_id=one)]
+            return any(_landed_after(row, slot) for row in rows)
 
         return bool(under_way) and await self._runner.in_store(look)
 
@@ -217,12 +274,7 @@ class Reserves:
         owed, fees_owed = await self._runner.ask(owed_units)
 
         def arrivals(database: Database) -> dict[tuple[str, str], int]:
-            sums: dict[tuple[str, str], int] = {}
-            for row in database.deposits(limit=-1, status="dust") + database.deposits(
-                limit=-1, status="refused"
-            ):
-                if row.slot <= holdings.slot:
-                    sums[row.symbol, row.status] = sums.get((row.symbol, row.status), 0) + row.units
+            sums = database.unowed_units(up_to_slot=holdings.slot)
             for row in database.deposits(limit=-1, after_slot=holdings.slot):
                 if row.status not in _OWED_TO_NOBODY:
                     sums[row.symbol, "later"] = sums.get((row.symbol, "later"), 0) + row.units
@@ -238,6 +290,15 @@ class Reserves:
         return tuple(lines)
 
 
+def _set_aside(database: Database) -> dict[str, int]:
+    """Sum what arrived and belongs to no ledger account: dust, and deposits that were refused."""
+    units: dict[str, int] = {}
+    for status in ("dust", "refused"):
+        for row in database.deposits(status=status, limit=-1):
+            units[row.symbol] = units.get(row.symbol, 0) + row.units
+    return units
+
+
 def owed_units(state: State) -> tuple[dict[str, int], int]:
     """Return what is owed per asset, and the lamports of network fees that the operator has not put back."""
     return dict(liabilities_units(state)), state.network_fees_owed_units
@@ -250,7 +311,7 @@ def _landed_after(row: PayoutRow, slot: int) -> bool:
     return landed is not None and landed > slot
 
 
-def _units(held: _Held, account: _Account | None) -> int:
+def _units(held: HeldAccount, account: _Account | None) -> int:
     """Return what an account holds for us; a token account that was handed to somebody else holds nothing."""
     if account is None:
         return 0

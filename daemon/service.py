@@ -36,6 +36,7 @@ from daemon.inbox import AddressBook, Inbox, follow_price_file, tick_forever
 from daemon.keys import SYSTEM_PATHS, Keyring, load_keyring
 from daemon.killpoints import KillPoints
 from daemon.outbox import Outbox, SqlitePayoutStore
+from daemon.proof.service import ProofService
 from daemon.recovery import Recovered, check_identity, recover
 from daemon.reserves import Reserves
 from daemon.runner import Runner
@@ -66,6 +67,7 @@ class Daemon:
     payer: Payer
     reserves: Reserves
     sightings: Sightings
+    proof: ProofService
 
     async def work(self) -> None:
         """Run every loop until one ends; raises what broke it."""
@@ -80,6 +82,8 @@ class Daemon:
         if config.daemon.clock == "system":
             loops.append(("ticks", tick_forever(self.runner, config.params.settlement_interval_ns)))
             loops.append(("reserves", self.reserves.run(config.daemon.attest_interval_s)))
+            if config.proof.enabled:
+                loops.append(("proof", self.proof.run()))
         if config.daemon.price_file is not None:
             prices = follow_price_file(self.runner, config.daemon.price_file, config.daemon.price_interval_s)
             loops.append(("prices", prices))
@@ -121,6 +125,7 @@ async def daemon(
         async with _writing(runner):
             base = _Base(config, database, reader, keyring, pool, clock, runner, kill_points)
             parts = await _wire(base, recovered)
+            stack.push_async_callback(parts.proof.close)
             await parts.outbox.start()
             api = ApiServer(parts.control, config.socket_path)
             await api.start()
@@ -160,6 +165,10 @@ async def _wire(base: _Base, recovered: Recovered) -> Daemon:
     watcher = _watcher(base, watchlist, inbox, sightings, alarms)
     payer, outbox = _payout_side(base, addresses, tokens, alarms)
     reserves = Reserves(runner, inbox, addresses, list(tokens.values()), base.pool)
+    proof = ProofService(
+        config, runner, reserves, addresses, base.keyring, base.pool,
+        kill_points=base.kill_points, on_alarm=alarms.note,
+    )  # fmt: skip
     control = Control(
         runner=runner,
         inbox=inbox,
@@ -174,8 +183,11 @@ async def _wire(base: _Base, recovered: Recovered) -> Daemon:
         payer=payer,
         lag=lambda: watcher.lag,
         alarms=alarms.latest,
+        proof=proof,
     )
-    return Daemon(config, runner, recovered, control, inbox, outbox, watcher, payer, reserves, sightings)
+    return Daemon(
+        config, runner, recovered, control, inbox, outbox, watcher, payer, reserves, sightings, proof
+    )
 
 
 def _watcher(

@@ -258,3 +258,24 @@ class JournalEntryBody(msgspec.Struct):
     command: Any
     outcome: Any
     hash: str
+
+
+class EpochBody(msgspec.Struct):
+    """One epoch of the proof of solvency: its public head, where the bundle is, how far its memo is."""
+
+    epoch: int
+    hash: str
+    header: bytes  # base64 in JSON
+    signature: bytes
+    path: str
+    publisher: str
+    publication_state: str
+    publication_signature: str | None
+
+
+class RecordBody(msgspec.Struct):
+    """A customer's record of the last epoch; empty if she had no balance in it."""
+
+    customer_id: str
+    record: bytes
+    epoch: EpochBody

@@ -103,6 +103,9 @@ class ApiServer:
                 "/v1/journal", lambda r: control.journal(_number(r, "first", 1), _optional_number(r, "last"))
             ),
             get("/v1/notices", lambda _: control.notices()),
+            post("/v1/proof", bodies.Request, lambda _: control.solvency.make()),
+            get("/v1/proof", lambda r: control.solvency.epochs(_number(r, "last", 1))),
+            get("/v1/proof/record", lambda r: control.solvency.record(_needed(r, "subaccount"))),
         ]
 
 

@@ -120,6 +120,14 @@ class Picture(msgspec.Struct, frozen=True):
     liabilities_units: dict[str, int]
     network_fees_owed_units: int
 
+    def at(self, time_ns: int) -> Picture:
+        """Return the picture under the time at which it was taken: commands may be older."""
+        return msgspec.structs.replace(self, time_ns=time_ns)
+
+    def without_rows(self) -> Picture:
+        """Return the picture as its first message carries it."""
+        return msgspec.structs.replace(self, rows=[])
+
 
 def check_vocabulary() -> None:
     """Raise UnknownBalance if the state has a field, or a system account, that the map does not know."""

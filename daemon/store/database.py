@@ -274,17 +274,31 @@ class Database:
         limit: int = 1000,
     ) -> list[DepositRow]:
         """Return deposits, oldest first, filtered by whatever is given."""
+        filters = {"subaccount = ?": subaccount, "key = ?": key, "status = ?": status, "slot > ?": after_slot}
+        given = {clause: value for clause, value in filters.items() if value is not None}
+        # Only what is given stands in the query: SQLite uses no index behind "? IS NULL OR ...".
         rows = self._rows(
-            f"SELECT {_DEPOSIT_COLUMNS} FROM deposits WHERE (?1 IS NULL OR subaccount = ?1) "  # noqa: S608
-            "AND (?2 IS NULL OR key = ?2) AND (?3 IS NULL OR status = ?3) AND (?5 IS NULL OR slot > ?5) "
-            "ORDER BY slot, key LIMIT ?4",
-            subaccount,
-            key,
-            status,
+            f"SELECT {_DEPOSIT_COLUMNS} FROM deposits WHERE {' AND '.join(given) or 'TRUE'} "  # noqa: S608
+            "ORDER BY slot, key LIMIT ?",
+            *given.values(),
             limit,
-            after_slot,
         )
         return [DepositRow(*(*row[:7], int(row[7]), *row[8:])) for row in rows]
+
+    def unowed_units(self, *, up_to_slot: int) -> dict[tuple[str, str], int]:
+        """Sum the units of dust and of refused deposits by (symbol, status), exactly.
+
+        Units are text of up to 20 digits and SQLite adds 64 bits: the upper and the lower ten digits are
+        summed apart.
+        """
+        padded = "substr('00000000000000000000' || units, -20)"
+        rows = self._rows(
+            f"SELECT symbol, status, sum(CAST(substr({padded}, 1, 10) AS INTEGER)), "  # noqa: S608
+            f"sum(CAST(substr({padded}, 11) AS INTEGER)) FROM deposits "
+            "WHERE status IN ('dust', 'refused') AND slot <= ? GROUP BY symbol, status",
+            up_to_slot,
+        )
+        return {(symbol, status): upper * 10**10 + lower for symbol, status, upper, lower in rows}
 
     def notices(self, limit: int = 1000) -> list[NoticeRow]:
         """Return the newest notices, oldest first."""
@@ -307,13 +321,13 @@ class Database:
         self, *, subaccount: str | None = None, payout_id: str | None = None, unsettled: bool = False
     ) -> list[PayoutRow]:
         """Return payouts in the order in which they were reserved."""
+        filters = {"subaccount = ?": subaccount, "id = ?": payout_id}
+        given = {clause: value for clause, value in filters.items() if value is not None}
+        clauses = [*given, *(["settled_sequence IS NULL"] if unsettled else [])]
         rows = self._rows(
-            f"SELECT {_PAYOUT_COLUMNS} FROM payouts WHERE (?1 IS NULL OR subaccount = ?1) "  # noqa: S608
-            "AND (?2 IS NULL OR id = ?2) AND (NOT ?3 OR settled_sequence IS NULL) "
+            f"SELECT {_PAYOUT_COLUMNS} FROM payouts WHERE {' AND '.join(clauses) or 'TRUE'} "  # noqa: S608
             "ORDER BY reserved_sequence, id",
-            subaccount,
-            payout_id,
-            unsettled,
+            *given.values(),
         )
         return [PayoutRow(*(*row[:4], int(row[4]), *row[5:])) for row in rows]
 

@@ -126,6 +126,11 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         publication TEXT REFERENCES payouts (id)
     ) STRICT;
     """,
+    # Attestations ask for what came after a slot, and for dust and refused deposits, every time.
+    """
+    CREATE INDEX deposits_unowed ON deposits (slot) WHERE status IN ('dust', 'refused');
+    CREATE INDEX deposits_by_slot ON deposits (slot);
+    """,
 )
 
 

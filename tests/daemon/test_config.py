@@ -298,6 +298,7 @@ def _keys_of_the_reader() -> set[str]:
         "assets": config_module._CHAIN_SIDE,
         "daemon": config_module._DAEMON,
         "payer": config_module._PAYER,
+        "proof": config_module._PROOF,
     }
     named = {f"{table}.{key.name}" for table, keys in tables.items() for key in keys}
     named |= _fields(AssetParams, "assets", {"symbol"}) | _fields(MarketParams, "markets", {"symbol"})
@@ -325,6 +326,8 @@ def test_the_defaults_shown_in_the_example_are_the_defaults() -> None:
     document["assets"]["USDC"].pop("cross_check_units")
     for name in ("start_slot", "price_file"):
         document["daemon"].pop(name)
+    for name in ("folder", "master_secret_file", "operator_key_file"):
+        document["proof"].pop(name)
     switched_on = read_config(document, SOURCE)
     as_written = read_config(tomllib.loads(example()), SOURCE)
     for field in dataclasses.fields(Config):
