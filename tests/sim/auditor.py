@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import singledispatchmethod
 from math import ceil, floor
-from typing import Any
 
 from engine import commands as c
 from engine import events as e
@@ -25,54 +24,33 @@ from engine.units import (
     FEES,
     INSURANCE_FUND,
     MAX_PRICE_E8,
-    MAX_TIME_NS,
-    MAX_UNITS,
     NETWORK_FEE_ASSET,
     OPERATOR_ACCOUNTS,
     ROUNDING,
     SETTLEMENT_ASSET,
     SYSTEM_ACCOUNTS,
-    order_key,
 )
 
 from . import formulas as f
 from . import settling
+from .books import Resting
 from .gates import Gates
-from .ledger import Ledger
+from .ledger import Change, Ledger
 from .liquidating import Liquidator
 from .matching import Matcher
 from .memory import Memory
+from .pricing import Pricer
+from .wellformed import is_malformed
 
-MAY_BE_EMPTY = {"sender", "destination_fault", "client_order_id"}
-# R3: fields with a spelling, or a flag, of their own.
-CHOICES: dict[str, tuple[str | int, ...]] = {
-    "on_debt": ("apply", "hold"),
-    "side": ("buy", "sell"),
-    "kind": ("limit", "market", "post_only", "ioc", "fok"),
-    "market_state": ("open", "post_only", "reduce_only", "closed"),
-    "reduce_only": (0, 1),
-    "auto_lend": (0, 1),
-    "auto_borrow": (0, 1),
-    "auto_repay": (0, 1),
-}
 # Commands whose verdict and events are not said beforehand (yet), with the rules that are missing. Their
 # events are folded and judged one by one (tests/sim/conditions.py), and the invariants hold after them.
 NOT_PREDICTED: dict[type[c.Command], str] = {
-    c.PlaceOrder: "R12, R15, R18, R19",
-    c.CancelOrder: "R12",
-    c.CancelAllOrders: "R12",
-    c.SetMarketState: "R12",
-    c.UpdateQuotes: "R13, R20",
     c.SetLending: "R10, R11",
     c.Lend: "R10",
     c.Redeem: "R10",
     c.Borrow: "R10, R11, R19",
     c.Repay: "R11",
-    c.RegisterBackstop: "R23",
-    c.SetBackstopCapacity: "R23",
-    c.LeaveBackstop: "R23",
 }
-BEYOND_ANY_FIELD = 2**127
 
 
 class AuditFailed(AssertionError):
@@ -87,12 +65,16 @@ class Auditor:
     ledger: Ledger = field(init=False)
     gates: Gates = field(init=False)
     memory: Memory = field(init=False)
+    matcher: Matcher = field(init=False)
     liquidator: Liquidator = field(init=False)
+    pricer: Pricer = field(init=False)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.params)
         self.gates = Gates(self.ledger)
-        self.liquidator = Liquidator(self.ledger, Matcher(self.ledger))
+        self.matcher = Matcher(self.ledger)
+        self.liquidator = Liquidator(self.ledger, self.matcher)
+        self.pricer = Pricer(self.ledger)
         self.memory = Memory(self.params.remembered_commands)
 
     def judge(self, command: c.Command, outcome: Outcome) -> None:
@@ -131,7 +113,7 @@ class Auditor:
         """R4: malformed, id reused, time going back, the same id again: all unrecorded."""
         known = self.memory.find(command)
         expected: Outcome | R | None = None
-        if self.is_malformed(command):
+        if is_malformed(command):
             expected = R.MALFORMED_COMMAND
         elif known is not None:
             same = replace(known[0], time_ns=0) == replace(command, time_ns=0)
@@ -161,36 +143,6 @@ class Auditor:
         if missing or extra:
             lines = [f"  expected {one}" for one in missing] + [f"  found    {one}" for one in extra]
             raise AuditFailed(f"{type(command).__name__} posted otherwise:\n" + "\n".join(lines))
-
-    # -- malformed (R4)
-
-    def is_malformed(self, command: c.Command) -> bool:
-        """Tell whether a field holds what it may not: see the statement of each kind below."""
-        for one in fields(command):
-            value = getattr(command, one.name)
-            if one.name == "time_ns":
-                if not 0 <= value <= MAX_TIME_NS:
-                    return True
-            elif isinstance(value, str):
-                may_be_empty = one.name in MAY_BE_EMPTY or (type(command), one.name) == (
-                    c.CancelAllOrders,
-                    "market",
-                )
-                if not _is_plain_text(value, may_be_empty=may_be_empty):
-                    return True
-            elif (isinstance(value, tuple) and not _is_plain_tuple(value)) or (
-                isinstance(value, int) and abs(value) > BEYOND_ANY_FIELD
-            ):
-                return True
-        for name, choices in CHOICES.items():
-            if getattr(command, name, choices[0]) not in choices:
-                return True
-        u64 = (getattr(command, "network_fee_units", 0), getattr(command, "slot", 0))
-        if not all(0 <= one <= MAX_UNITS for one in u64):
-            return True
-        if isinstance(command, c.AttestReserves):
-            return any(not units >= 0 for _, units in command.holdings)
-        return isinstance(command, c.OpenSubaccount) and order_key(command.subaccount) is None
 
     # -- every check that fails, in any order
 
@@ -226,6 +178,63 @@ class Auditor:
         yield from ()
 
     @faults.register
+    def _(self, command: c.UpdateQuotes) -> Iterator[R]:
+        yield from self._asset(command.asset)
+        if command.asset == SETTLEMENT_ASSET:
+            yield R.UNKNOWN_ASSET
+
+    @faults.register
+    def _(self, command: c.PlaceOrder) -> Iterator[R]:
+        yield from self._who(command.subaccount)
+        yield from self.matcher.faults(command)
+
+    @faults.register
+    def _(self, command: c.CancelOrder) -> Iterator[R]:
+        if not self.ledger.is_open(command.subaccount):
+            yield R.UNKNOWN_SUBACCOUNT
+        yield from self._market(command.market)
+        if self._resting(command) is None:
+            yield R.UNKNOWN_ORDER
+
+    @faults.register
+    def _(self, command: c.CancelAllOrders) -> Iterator[R]:
+        if not self.ledger.is_open(command.subaccount):
+            yield R.UNKNOWN_SUBACCOUNT
+        if command.market:
+            yield from self._market(command.market)
+
+    @faults.register
+    def _(self, command: c.SetMarketState) -> Iterator[R]:
+        yield from self._market(command.market)
+
+    def _market(self, market: str) -> Iterator[R]:
+        if market not in {one.symbol for one in self.params.markets}:
+            yield R.UNKNOWN_MARKET
+
+    @faults.register
+    def _(self, command: c.RegisterBackstop) -> Iterator[R]:
+        yield from self._who(command.subaccount)
+        if command.subaccount in self.ledger.books.backstops:
+            yield R.ALREADY_BACKSTOP_PROVIDER
+
+    @faults.register
+    def _(self, command: c.SetBackstopCapacity) -> Iterator[R]:
+        yield from self._who(command.subaccount)
+        if command.market not in {one.symbol for one in self.ledger.perpetuals()}:
+            yield R.UNKNOWN_MARKET
+        if command.subaccount not in self.ledger.books.backstops:
+            yield R.NOT_BACKSTOP_PROVIDER
+        for usd6 in (command.per_minute_usd6, command.per_hour_usd6):
+            if usd6 < 0:
+                yield R.AMOUNT_NEGATIVE
+
+    @faults.register
+    def _(self, command: c.LeaveBackstop) -> Iterator[R]:
+        yield from self._who(command.subaccount)
+        if command.subaccount not in self.ledger.books.backstops:
+            yield R.NOT_BACKSTOP_PROVIDER
+
+    @faults.register
     def _(self, command: c.BlockTrade) -> Iterator[R]:
         yield from self._who(command.buyer)
         yield from self._who(command.seller)
@@ -242,7 +251,7 @@ class Auditor:
             yield R.SAME_SUBACCOUNT
         if not {command.buyer, command.seller} <= set(command.consents):
             yield R.CONSENT_MISSING
-        yield from _amount(command.base_units)
+        yield from f.amount_faults(command.base_units)
         if not 0 < command.price_e8 <= MAX_PRICE_E8:
             yield R.PRICE_OUT_OF_RANGE
         sides = [command.buyer, command.seller]
@@ -259,15 +268,9 @@ class Auditor:
         notional = f.value(command.base_units, command.price_e8, self.ledger.decimals(market.asset))
         changes = [(command.base_units, -ceil(notional)), (-command.base_units, floor(notional))]
         for one, (base, quote) in zip(sides, changes, strict=True):
-            if not self._may_take(one, command.market, base, quote):
+            change = Change(trades={command.market: (base, quote)})
+            if not self.matcher.may_become(one, change):
                 yield R.INSUFFICIENT_INITIAL_MARGIN
-
-    def _may_take(self, name: str, market: str, base: int, quote: int) -> bool:
-        """R19: initial margin is met afterwards, or neither net equity nor maintenance margin gets worse."""
-        before = self.ledger.risk(name)
-        after = self.ledger.risk(name, trade=(market, base, quote))
-        no_worse = after.net_equity >= before.net_equity and after.maintenance <= before.maintenance
-        return after.net_equity >= after.initial or no_worse
 
     @faults.register
     def _(self, command: c.Deposit) -> Iterator[R]:
@@ -276,7 +279,7 @@ class Auditor:
         if command.subaccount in set(SYSTEM_ACCOUNTS) - set(OPERATOR_ACCOUNTS):
             yield R.SYSTEM_ACCOUNT_NOT_ALLOWED
         yield from self._asset(command.asset)
-        yield from _amount(command.units)
+        yield from f.amount_faults(command.units)
         least = {one.symbol: one.minimum_deposit_units for one in self.params.assets}
         if command.units < least.get(command.asset, 0):
             yield R.BELOW_MINIMUM
@@ -322,14 +325,14 @@ class Auditor:
             yield R.SAME_SUBACCOUNT
         if command.source.split("/")[0] != command.target.split("/")[0]:
             yield R.DIFFERENT_ACCOUNTS
-        yield from _amount(command.units)
+        yield from f.amount_faults(command.units)
         yield from self._cash_out(command.source, command.asset, command.units)
 
     @faults.register
     def _(self, command: c.RequestWithdrawal) -> Iterator[R]:
         yield from self._who(command.subaccount)
         yield from self._asset(command.asset)
-        yield from _amount(command.units)
+        yield from f.amount_faults(command.units)
         least = {one.symbol: one.minimum_withdrawal_units for one in self.params.assets}
         if command.units < least.get(command.asset, 0):
             yield R.BELOW_MINIMUM
@@ -352,7 +355,7 @@ class Auditor:
             yield R.OUTSTANDING_NEGATIVE_EQUITY
         if books.unsettled[name] < 0:
             yield R.UNCOLLECTED_LOSS
-        if units > books.cash[name, asset]:
+        if units > self.ledger.free(name, asset):
             yield R.INSUFFICIENT_SETTLED_CASH
         else:
             after = self.ledger.risk(name, less=(asset, units))
@@ -402,13 +405,17 @@ class Auditor:
             yield R.UNKNOWN_ASSET
 
     def _old_index(self, asset: str) -> bool:
-        set_ns = self.ledger.index_time_ns.get(asset)
-        return set_ns is None or self.ledger.now_ns - set_ns > self.params.stale_after_ns
+        return self.ledger.is_index_stale(asset)
 
     def _stale(self, name: str) -> bool:
         """R13, R30: with positions, the margin rests on their marks and on the index of every asset held."""
         books = self.ledger.books
-        markets = [m.symbol for m in self.ledger.perpetuals() if books.base[name, m.symbol]]
+        # A position that was closed rests on its mark until what it left in quote is settled.
+        markets = [
+            m.symbol
+            for m in self.ledger.perpetuals()
+            if books.base[name, m.symbol] or books.quote[name, m.symbol]
+        ]
         if not markets:
             return False
         held = [a.symbol for a in self.params.assets if books.cash[name, a.symbol]]
@@ -434,12 +441,67 @@ class Auditor:
 
     @post.register
     def _(self, command: c.UpdatePrices) -> None:
-        self.ledger.emit(e.PricesUpdated(command.index_prices, command.mark_prices))
-        self.ledger.index_time_ns.update({asset: command.time_ns for asset, _ in command.index_prices})
-        self.ledger.mark_time_ns.update({market: command.time_ns for market, _ in command.mark_prices})
+        self.pricer.set_prices(command.index_prices, command.mark_prices)
+        self._after_prices()
+
+    def _after_prices(self) -> None:
         self.liquidator.run()
+        self.liquidator.sell_inventory()
         settling.end_debts(self.ledger)
         self._release_held()
+
+    @post.register
+    def _(self, command: c.UpdateQuotes) -> None:
+        self.pricer.take_quotes(command)
+        self._after_prices()
+
+    @post.register
+    def _(self, command: c.PlaceOrder) -> None:
+        self.matcher.post(command)
+
+    @post.register
+    def _(self, command: c.CancelOrder) -> None:
+        order = self._resting(command)
+        assert order is not None
+        self._cancelled(order)
+
+    @post.register
+    def _(self, command: c.CancelAllOrders) -> None:
+        for order in list(self.ledger.books.resting.values()):
+            if order.subaccount == command.subaccount and command.market in ("", order.market):
+                self._cancelled(order)
+
+    def _cancelled(self, order: Resting) -> None:
+        cancelled = e.OrderCancelled(order.market, order.order_id, order.subaccount, order.units, "requested")
+        self.ledger.emit(cancelled)
+
+    def _resting(self, command: c.CancelOrder) -> Resting | None:
+        """R12: an order by its id, or by its client's id when the order id is 0."""
+        for order in self.ledger.books.resting.values():
+            if (order.subaccount, order.market) == (command.subaccount, command.market) and (
+                order.order_id == command.order_id
+                if command.order_id
+                else command.client_order_id and order.client_order_id == command.client_order_id
+            ):
+                return order
+        return None
+
+    @post.register
+    def _(self, command: c.SetMarketState) -> None:
+        self.ledger.emit(e.MarketStateSet(command.market, command.market_state))
+
+    @post.register
+    def _(self, command: c.RegisterBackstop) -> None:
+        self.ledger.emit(e.BackstopRegistered(command.subaccount))
+
+    @post.register
+    def _(self, command: c.SetBackstopCapacity) -> None:
+        name, limits = command.subaccount, (command.per_minute_usd6, command.per_hour_usd6)
+        self.ledger.emit(e.BackstopCapacitySet(name, command.market, *limits))
+
+    @post.register
+    def _(self, command: c.LeaveBackstop) -> None:
+        self.ledger.emit(e.BackstopLeft(command.subaccount))
 
     @post.register
     def _(self, command: c.Tick) -> None:
@@ -451,15 +513,16 @@ class Auditor:
     def _settle(self) -> None:
         """R26, R27 in the order of a tick."""
         ledger = self.ledger
-        ledger.believe(e.FundingPaid)
+        self.pricer.fund()
         self.liquidator.run()
+        self.liquidator.sell_inventory()
         for name in [FEES, *ledger.customers()]:
             settling.realize(ledger, name)
         settling.realize_rounding(ledger)
         settling.collect_dollars(ledger, INSURANCE_FUND)
         settling.collect_dollars(ledger, ROUNDING)
         for name in ledger.customers():
-            settling.collect(ledger, name)
+            settling.collect(ledger, self.matcher, name)
         for name in ledger.customers():
             settling.declare_bankrupt(ledger, name)
         settling.cover(ledger)
@@ -635,44 +698,11 @@ class Auditor:
     @post.register
     def _(self, command: c.PayNetworkFee) -> None:
         owed = self._fee_owed(command.network_fee_units)
-        self.ledger.emit(e.NetworkFeePaid(command.purpose, command.signature, command.network_fee_units, owed))
+        self.ledger.emit(
+            e.NetworkFeePaid(command.purpose, command.signature, command.network_fee_units, owed)
+        )
 
     @post.register
     def _(self, command: c.AttestReserves) -> None:
         self.gates.attest(command)
         self.gates.release_queued()
-
-
-def _amount(units: int) -> Iterator[R]:
-    if units <= 0:
-        yield R.AMOUNT_NOT_POSITIVE
-    if units > MAX_UNITS:
-        yield R.AMOUNT_TOO_LARGE
-
-
-def _is_plain_text(text: str, *, may_be_empty: bool = False) -> bool:
-    """Printable ASCII of 1 to 256 characters."""
-    return (
-        all(32 <= ord(letter) <= 126 for letter in text) and len(text) <= 256 and (may_be_empty or text != "")
-    )
-
-
-def _is_plain_tuple(values: tuple[object, ...]) -> bool:
-    """Good names, none of them twice."""
-    if any(isinstance(one, tuple) and len(one) == 4 for one in values):
-        return _are_plain_quotes(values)
-    numbers = [one[1] for one in values if isinstance(one, tuple)]
-    if any(abs(one) > BEYOND_ANY_FIELD for one in numbers):
-        return False
-    names = [one[0] if isinstance(one, tuple) else one for one in values]
-    twice = len(set(names)) != len(names)
-    pairs = any(isinstance(one, tuple) for one in values)
-    return not (twice and pairs) and all(isinstance(one, str) and _is_plain_text(one) for one in names)
-
-
-def _are_plain_quotes(quotes: tuple[Any, ...]) -> bool:
-    """(feed, source, price_e8, time_ns): plain texts, bounded numbers, no source of a feed twice."""
-    named = [(feed, source) for feed, source, _, _ in quotes]
-    plain = all(_is_plain_text(text) for pair in named for text in pair)
-    bounded = all(abs(price) <= BEYOND_ANY_FIELD and 0 <= time <= MAX_TIME_NS for _, _, price, time in quotes)
-    return plain and bounded and len(set(named)) == len(named)

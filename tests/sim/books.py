@@ -140,6 +140,7 @@ class Books:
     @post.register
     def _(self, event: e.PricesUpdated) -> None:
         self.index_prices.update(event.index_prices)
+        self.stale_assets -= {asset for asset, _ in event.index_prices}
         self.mark_prices.update(event.mark_prices)
 
     @post.register
@@ -382,9 +383,6 @@ class Books:
     def _(self, event: e.QuotesTaken) -> None:
         if event.stale:
             self.stale_assets.add(event.asset)
-        else:
-            self.stale_assets.discard(event.asset)
-            self.index_prices[event.asset] = event.index_price_e8
 
     @post.register
     def _(self, event: e.FundingPaid) -> None:

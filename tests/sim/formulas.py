@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from math import ceil, floor, isqrt
 
 from engine.params import AssetParams, LendingParams, MarketParams
+from engine.rejects import RejectReason as R
+from engine.units import MAX_PRICE_E8, MAX_UNITS
+
+__all__ = ["MAX_PRICE_E8"]
 
 PPM = 10**6
+
+
+def amount_faults(units: int) -> Iterator[R]:
+    """R30: above zero and at most 2^64 - 1."""
+    if units <= 0:
+        yield R.AMOUNT_NOT_POSITIVE
+    if units > MAX_UNITS:
+        yield R.AMOUNT_TOO_LARGE
 
 
 def value(units: int, price_e8: int, decimals: int) -> Fraction:

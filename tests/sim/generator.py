@@ -418,7 +418,7 @@ class Generator:
 
     def _backstop_capacity(self) -> c.Command:
         provider = self.chooser.pick(list(self.books.backstops) or CUSTOMERS)
-        market = self.chooser.pick(self.params.markets if self._chance(5) else self._perpetuals())
+        market = self.chooser.pick(self._perpetuals())
         per_minute = 10**6 * self.chooser.pick((0, 100, 5_000, 100_000, 10_000_000))
         per_hour = per_minute * self.chooser.integer(0, 10)
         return c.SetBackstopCapacity(self._id(), self.now_ns, provider, market.symbol, per_minute, per_hour)

@@ -14,10 +14,10 @@ from engine.params import MarketParams, Params
 from engine.units import E18, INSURANCE_FUND, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL, SYSTEM_ACCOUNTS
 
 from . import formulas as f
-from .books import Books
+from .books import Books, Resting
 
 # Kinds of event inside predicted commands that are folded and not said beforehand (yet), with their rules.
-BELIEVED: dict[type[e.Event], str] = {e.FundingPaid: "R14"}
+BELIEVED: dict[type[e.Event], str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,20 @@ class Risk:
     initial: int
     maintenance: int
     has_positions: bool
+
+
+@dataclass(slots=True)
+class Change:
+    """What a subaccount would become: units of cash, (base, quote) and open (buys, sells) added."""
+
+    cash: dict[str, int] = field(default_factory=dict)
+    trades: dict[str, tuple[int, int]] = field(default_factory=dict)
+    orders: dict[str, tuple[int, int]] = field(default_factory=dict)
+    owed: dict[str, int] = field(default_factory=dict)
+
+    def copy(self) -> Change:
+        """Give a change that may be added to."""
+        return Change(dict(self.cash), dict(self.trades), dict(self.orders), dict(self.owed))
 
 
 @dataclass(slots=True)
@@ -110,11 +124,61 @@ class Ledger:
         return next(one for one in self.params.markets if one.symbol == symbol)
 
     def is_mark_stale(self, market: str) -> bool:
-        """R13: older than stale_after_ns, or its sources became too few."""
-        asset = self.market(market).asset
-        return self.now_ns - self.mark_time_ns[market] > self.params.stale_after_ns or (
-            asset in self.books.stale_assets
-        )
+        """R13: older than stale_after_ns."""
+        return self.now_ns - self.mark_time_ns[market] > self.params.stale_after_ns
+
+    def is_index_stale(self, asset: str) -> bool:
+        """R13: never set, too old, or its sources became too few."""
+        set_ns = self.index_time_ns.get(asset)
+        old = set_ns is None or self.now_ns - set_ns > self.params.stale_after_ns
+        return old or asset in self.books.stale_assets
+
+    def is_market_stale(self, market: MarketParams) -> bool:
+        """R12: its mark or its index is stale."""
+        if market.symbol not in self.mark_time_ns and not market.is_spot:
+            return False
+        if market.asset not in self.index_time_ns:
+            return False
+        return self.is_index_stale(market.asset) or (not market.is_spot and self.is_mark_stale(market.symbol))
+
+    def reference(self, market: MarketParams) -> int:
+        """R13: the mark; of a spot market the index; 0 when it was never set."""
+        if market.is_spot:
+            return self.index(market.asset)
+        return self.books.mark_prices.get(market.symbol, 0)
+
+    # -- locks (R7, R12)
+
+    def lock_of(self, order: Resting) -> tuple[str, int]:
+        """R12: what a resting spot order locks: a sell its units, a buy its notional and its maker fee."""
+        market = self.market(order.market)
+        if not order.is_buy:
+            return market.asset, order.units
+        notional = ceil(f.value(order.units, order.price_e8, self.decimals(market.asset)))
+        fee = ceil(notional * Fraction(market.maker_fee_ppm, f.PPM))
+        return SETTLEMENT_ASSET, notional + max(0, fee)
+
+    def spot_orders(self, name: str, asset: str) -> list[Resting]:
+        """List the resting spot orders that lock an asset, by market in the order listed, oldest first."""
+        found = []
+        for market in self.params.markets:
+            mine = [one for one in self.books.resting.values() if one.subaccount == name]
+            mine = [one for one in mine if market.is_spot and one.market == market.symbol]
+            found += [one for one in mine if self.lock_of(one)[0] == asset]
+        return found
+
+    def locked(self, name: str, asset: str) -> int:
+        """R7: what resting spot orders have locked."""
+        return sum(self.lock_of(one)[1] for one in self.spot_orders(name, asset))
+
+    def free(self, name: str, asset: str) -> int:
+        """R12: cash that is not locked."""
+        return self.books.cash[name, asset] - self.locked(name, asset)
+
+    def unlock(self, name: str, asset: str) -> None:
+        """R26: cancel the spot orders that lock an asset."""
+        for one in self.spot_orders(name, asset):
+            self.emit(e.OrderCancelled(one.market, one.order_id, name, one.units, "needed_for_losses"))
 
     def open_orders(self, name: str, market: str) -> tuple[int, int]:
         """R18: units that resting orders could buy and sell; reduce-only ones add nothing."""
@@ -178,23 +242,23 @@ class Ledger:
         *,
         less: tuple[str, int] = ("", 0),
         trade: tuple[str, int, int] = ("", 0, 0),
-        order: tuple[str, int] = ("", 0),
-        more: tuple[str, int] = ("", 0),
+        change: Change | None = None,
     ) -> Risk:
-        """R17, R18.
-
-        First, `less` takes units of an asset away, `trade` adds (base, quote), `order` adds an open order (in
-        signed units), `more` a borrow.
-        """
+        """R17, R18 after a change; `less` takes units of an asset away, `trade` adds (base, quote)."""
+        change = change.copy() if change else Change()
+        if less[0]:
+            change.cash[less[0]] = change.cash.get(less[0], 0) - less[1]
+        if trade[0]:
+            change.trades[trade[0]] = trade[1:]
         full = weighted = pnl = exposure_sum = initial = maintenance = 0
         has_positions = False
         liabilities = 0
         for asset in self.params.assets:
-            units = self.balance(name, asset.symbol) - (less[1] if less[0] == asset.symbol else 0)
+            units = self.balance(name, asset.symbol) + change.cash.get(asset.symbol, 0)
             worth = floor(f.value(units, self.index(asset.symbol), asset.decimals))
             full += worth
             weighted += floor(Fraction(worth * f.weight_ppm(asset, units), f.PPM))
-            owed = self.liability(name, asset.symbol, more[1] if more[0] == asset.symbol else 0)
+            owed = self.liability(name, asset.symbol, change.owed.get(asset.symbol, 0))
             liabilities += owed
             exposure_sum += owed
             initial += ceil(Fraction(owed * f.borrow_initial_ppm(asset.lending, owed), f.PPM))
@@ -202,13 +266,13 @@ class Ledger:
         for market in self.perpetuals():
             base = self.books.base[name, market.symbol]
             quote = self.books.quote[name, market.symbol]
-            if trade[0] == market.symbol:
-                base, quote = base + trade[1], quote + trade[2]
+            added = change.trades.get(market.symbol, (0, 0))
+            base, quote = base + added[0], quote + added[1]
             pnl += self.position_value(market.symbol, base) + quote
             buys, sells = self.open_orders(name, market.symbol)
-            if order[0] == market.symbol:
-                buys, sells = buys + max(0, order[1]), sells + max(0, -order[1])
-            worst = max(abs(base), abs(base + buys), abs(base - sells))
+            opened = change.orders.get(market.symbol, (0, 0))
+            buys, sells = buys + opened[0], sells + opened[1]
+            worst = max(abs(base + buys), abs(base - sells))
             has_positions |= base != 0
             exposure = self.notional_up(market.symbol, abs(base))
             maintenance += ceil(Fraction(exposure * f.maintenance_ratio_ppm(market, exposure), f.PPM))

@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import ceil, floor
 
 from engine import events as e
+from engine.units import INSURANCE_FUND, SETTLEMENT_ASSET
 
 from . import formulas as f
 from . import settling
@@ -56,6 +57,8 @@ class Liquidator:
     matcher: Matcher
     cases: dict[str, Case] = field(default_factory=dict)
     windows: dict[tuple[str, str], tuple[Window, Window]] = field(default_factory=dict)
+    next_inventory_ns: int = 0
+    inventory: dict[str, tuple[int, int]] = field(default_factory=dict)  # at entry, left after the last step
     ranked: defaultdict[tuple[str, bool], list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def run(self) -> None:
@@ -115,7 +118,7 @@ class Liquidator:
             self._end(name, "recovered")
             return True
         settling.realize(ledger, name)
-        settling.collect(ledger, name)
+        settling.collect(ledger, self.matcher, name)
         settling.declare_bankrupt(ledger, name)
         if name in ledger.books.bankrupt:
             self._end(name, "bankrupt")
@@ -160,21 +163,48 @@ class Liquidator:
         for market in markets:
             if self.has_recovered(name):
                 break
-            params = self.ledger.market(market)
-            base, mark = self.ledger.books.base[name, market], self.ledger.books.mark_prices[market]
-            lot, band = params.lot_units, Fraction(params.liquidation_band_ppm, f.PPM)
-            tenth = Fraction(
-                self.cases[name].entry.get(market, 0) * self.ledger.params.liquidation_step_ppm, f.PPM
-            )
-            wanted = f.lots(min(abs(base), max(lot, f.lots(tenth, lot))), lot)
-            is_buy = base < 0
-            limit = floor(mark * (1 + band)) if is_buy else ceil(mark * (1 - band))
-            visible = self.matcher.visible(market, is_buy, limit, name)
-            share = Fraction(visible * self.ledger.params.depth_share_ppm, f.PPM)
-            units = min(wanted, f.lots(share, lot))
-            if units > 0:
-                filled += self.matcher.take(name, market, is_buy, units, limit)
+            base = self.ledger.books.base[name, market]
+            filled += self._small_step(name, market, base, self.cases[name].entry.get(market, 0))
         return filled
+
+    def _small_step(self, name: str, market: str, left: int, entry: int) -> int:
+        """R22: sell what is left (buy when it is below zero), a little of it, inside the band."""
+        params = self.ledger.market(market)
+        mark, lot, band = (
+            self.ledger.reference(params),
+            params.lot_units,
+            Fraction(params.liquidation_band_ppm, f.PPM),
+        )
+        tenth = Fraction(entry * self.ledger.params.liquidation_step_ppm, f.PPM)
+        wanted = f.lots(min(abs(left), max(lot, f.lots(tenth, lot))), lot)
+        is_buy = left < 0
+        limit = floor(mark * (1 + band)) if is_buy else ceil(mark * (1 - band))
+        visible = self.matcher.visible(market, is_buy, limit)
+        share = Fraction(visible * self.ledger.params.depth_share_ppm, f.PPM)
+        units = min(wanted, f.lots(share, lot))
+        return self.matcher.take(name, market, is_buy, units, limit) if units > 0 else 0
+
+    # -- the fund's inventory (R28)
+
+    def sell_inventory(self) -> None:
+        """R28: one small step per asset that the fund holds or owes."""
+        ledger = self.ledger
+        if ledger.now_ns < self.next_inventory_ns:
+            return
+        for asset in ledger.params.assets:
+            market = next((m for m in ledger.params.markets if m.is_spot and m.asset == asset.symbol), None)
+            net = self._inventory(asset.symbol)
+            if asset.symbol == SETTLEMENT_ASSET or net == 0:
+                continue
+            self.next_inventory_ns = ledger.now_ns + ledger.params.step_ns
+            entry, left = self.inventory.get(asset.symbol, (0, 0))
+            entry = abs(net) if abs(net) > left else entry
+            if market is not None and ledger.index(asset.symbol):
+                self._small_step(INSURANCE_FUND, market.symbol, net, entry)
+            self.inventory[asset.symbol] = (entry, abs(self._inventory(asset.symbol)))
+
+    def _inventory(self, asset: str) -> int:
+        return self.ledger.books.cash[INSURANCE_FUND, asset] - self.ledger.owed_units(INSURANCE_FUND, asset)
 
     # -- R23
 

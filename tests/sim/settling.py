@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import ceil
+
 from engine import events as e
-from engine.units import FEES
+from engine.params import AssetParams
+from engine.units import FEES, INSURANCE_FUND
 
 from . import formulas as f
 from .ledger import ROUNDING, SETTLEMENT_ASSET, Ledger
+from .matching import Matcher
 
 
 def realize(ledger: Ledger, name: str) -> None:
@@ -28,8 +33,12 @@ def realize_rounding(ledger: Ledger) -> None:
             ledger.emit(e.PnlSettled(ROUNDING, market.symbol, left, mark))
 
 
-def collect(ledger: Ledger, name: str) -> None:
+def collect(ledger: Ledger, matcher: Matcher, name: str) -> None:
     """R26: a realized loss is paid from USDC cash, then queued withdrawals, then assets, cheapest first."""
+    collect_dollars(ledger, name)
+    if ledger.books.unsettled[name] >= 0:
+        return
+    ledger.unlock(name, SETTLEMENT_ASSET)
     collect_dollars(ledger, name)
     if ledger.books.unsettled[name] >= 0:
         return
@@ -37,22 +46,52 @@ def collect(ledger: Ledger, name: str) -> None:
     collect_dollars(ledger, name)
     # The smallest haircut first: what costs the customer least; ties by symbol.
     for asset in sorted(ledger.params.assets, key=lambda one: (one.haircut_ppm, one.symbol)):
-        debt = -ledger.books.unsettled[name]
-        if debt <= 0 or asset.symbol == SETTLEMENT_ASSET:
-            continue
         rate = ledger.conversion_rate(asset.symbol)
-        held = ledger.books.cash[name, asset.symbol]
-        if rate == 0 or held == 0:
+        if asset.symbol == SETTLEMENT_ASSET or rate == 0:
             continue
-        units, usd6 = f.conversion(asset, held, rate, debt)
-        if usd6:
-            paid, owed = ledger.fund_pays(usd6)
-            ledger.emit(e.CollateralConverted(name, asset.symbol, units, usd6, rate, paid, owed))
+        _unlock_if_needed(ledger, name, asset, rate)
+        _sell_for_loss(ledger, matcher, name, asset, rate)
+        _convert(ledger, name, asset, rate)
+
+
+def _unlock_if_needed(ledger: Ledger, name: str, asset: AssetParams, rate: int) -> None:
+    """R26: when the loss takes more than is not locked, the orders that lock the asset go first."""
+    debt, held = -ledger.books.unsettled[name], ledger.books.cash[name, asset.symbol]
+    units = f.conversion(asset, held, rate, debt)[0]
+    if units > ledger.free(name, asset.symbol):
+        ledger.unlock(name, asset.symbol)
+
+
+def _sell_for_loss(ledger: Ledger, matcher: Matcher, name: str, asset: AssetParams, rate: int) -> None:
+    """R26: free cash of an asset is sold on its spot market first, inside the band and above the rate."""
+    debt, free = -ledger.books.unsettled[name], ledger.free(name, asset.symbol)
+    market = next((one for one in ledger.params.markets if one.is_spot and one.asset == asset.symbol), None)
+    if debt <= 0 or free <= 0 or market is None:
+        return
+    band = Fraction(market.liquidation_band_ppm, f.PPM)
+    limit = max(ceil(ledger.index(asset.symbol) * (1 - band)), rate)
+    lot = market.lot_units
+    units = ceil(Fraction(debt * 10 ** (asset.decimals + 2), limit * lot)) * lot
+    units = min(units, f.lots(free, lot))
+    if units > 0 and matcher.take(name, market.symbol, False, units, limit):
+        collect_dollars(ledger, name)
+
+
+def _convert(ledger: Ledger, name: str, asset: AssetParams, rate: int) -> None:
+    debt, held = -ledger.books.unsettled[name], ledger.books.cash[name, asset.symbol]
+    if debt <= 0 or held == 0:
+        return
+    units, usd6 = f.conversion(asset, held, rate, debt)
+    if not usd6:
+        return
+    paid, owed = ledger.fund_pays(usd6)
+    ledger.emit(e.CollateralConverted(name, asset.symbol, units, usd6, rate, paid, owed))
 
 
 def collect_dollars(ledger: Ledger, name: str) -> None:
+    """R26: from USDC cash that is not locked."""
     debt = -ledger.books.unsettled[name]
-    units = min(debt, ledger.books.cash[name, SETTLEMENT_ASSET])
+    units = min(debt, ledger.free(name, SETTLEMENT_ASSET))
     if units > 0:
         ledger.emit(e.LossCollected(name, units, debt - units))
 
@@ -81,6 +120,7 @@ def declare_bankrupt(ledger: Ledger, name: str) -> None:
         # Dust that is worth less than a micro-dollar at the conversion rate is nothing.
         if held and (rate == 0 or f.value(held, rate, asset.decimals) >= 1):
             return
+    ledger.cancel_orders(name, "bankruptcy")
     ledger.emit(e.SubaccountBankrupt(name, -books.unsettled[name]))
 
 
@@ -101,6 +141,7 @@ def pay_claims(ledger: Ledger) -> None:
     amount = min(ledger.pool_cash(), sum(claims))
     for name, part in zip(winners, f.pro_rata(amount, claims), strict=True):
         _pay(ledger, name, part)
+    _pay(ledger, INSURANCE_FUND, min(ledger.pool_cash(), ledger.books.unsettled[INSURANCE_FUND]))
     _pay(ledger, FEES, min(ledger.pool_cash(), ledger.books.unsettled[FEES]))
 
 
@@ -115,14 +156,18 @@ def write_off(ledger: Ledger) -> None:
         debt = -ledger.books.unsettled[name]
         if debt <= 0 or ledger.now_ns - ledger.debt_since_ns[name] < ledger.params.write_off_after_ns:
             continue
+        of_fees = min(debt, max(0, ledger.books.unsettled[FEES]))
         winners = [one for one in ledger.customers() if ledger.books.unsettled[one] > 0]
         claims = [ledger.books.unsettled[one] for one in winners]
-        amount = min(debt, sum(claims))
-        if amount == 0:
+        amount = min(debt - of_fees, sum(claims))
+        if of_fees + amount == 0:
             continue
         parts = f.pro_rata(amount, claims)
-        cuts = tuple((one, part) for one, part in zip(winners, parts, strict=True) if part)
-        ledger.emit(e.LossSocialized(name, amount, cuts))
+        cuts = [(one, part) for one, part in zip(winners, parts, strict=True) if part]
+        if of_fees:
+            cuts.insert(0, (FEES, of_fees))
+        amount += of_fees
+        ledger.emit(e.LossSocialized(name, amount, tuple(cuts)))
 
 
 def end_debts(ledger: Ledger) -> None:
