@@ -152,7 +152,7 @@ class Column:
             at = at[self.places[at] == changed]
         else:
             at = at[:0]
-        if np.array_equal(self.places[at], places):
+        if len(at) == len(places) and (self.places[at] == places).all():
             self.coefficients[at], self.parts[at] = coefficients, parts
             return
         kept = np.ones(len(self.places), dtype=bool)
@@ -318,9 +318,9 @@ class Screen:
         for start in range(0, len(places), _CHUNK):
             chunk = slice(start, start + _CHUNK)
             parts[chunk] = column.value(lowered[chunk], self._scratch)
-        vast = parts < -_PART_CAP
-        self._health[places[vast]] = -np.inf
-        np.maximum(parts, -_PART_CAP, out=parts)
+        if parts.min(initial=0.0) < -_PART_CAP:
+            self._health[places[parts < -_PART_CAP]] = -np.inf
+            np.maximum(parts, -_PART_CAP, out=parts)
         for start in range(0, len(places), _CHUNK):
             chunk = slice(start, start + _CHUNK)
             self._add(places[chunk], parts[chunk])
