@@ -60,6 +60,36 @@ def test_d4_a_batch_is_written_whole_and_read_back_exactly(database: Database, t
     assert oct((tmp_path / "makewhole.sqlite").stat().st_mode & 0o777) == "0o600"
 
 
+def test_d11_what_is_owed_to_nobody_is_summed_exactly_beyond_64_bits(database: Database) -> None:
+    largest = 2**64 - 1
+    statuses = ["dust", "dust", "dust", "refused", "credited", "seen"]
+    rows = [deposit(f"s{n}:acc:SOL", status=status) for n, status in enumerate(statuses)]
+    rows += [
+        deposit("u:acc:m", symbol="USDC", units=7, status="dust"),
+        deposit("l:acc:m", slot=6, status="dust"),
+    ]
+    database.write(Batch(deposits=rows))
+    sums = {("SOL", "dust"): 3 * largest, ("SOL", "refused"): largest, ("USDC", "dust"): 7}
+    assert database.unowed_units(up_to_slot=5) == sums
+    assert database.unowed_units(up_to_slot=4) == {}
+    assert [row.key for row in database.deposits(after_slot=5)] == ["l:acc:m"]
+
+
+def test_what_every_attestation_asks_is_answered_from_an_index(database: Database) -> None:
+    """A daemon that has seen millions of deposits must not read them all every minute."""
+    asked: list[str] = []
+    database._connection.set_trace_callback(asked.append)
+    database.unowed_units(up_to_slot=5)
+    database.deposits(limit=-1, after_slot=5)
+    database.payouts(payout_id="w1")
+    database.payouts(unsettled=True)
+    database._connection.set_trace_callback(None)
+    assert len(asked) == 4
+    for query in asked:
+        plan = [row[3] for row in database._connection.execute("EXPLAIN QUERY PLAN " + query)]
+        assert "USING INDEX" in plan[0], (query, plan)
+
+
 def test_a_batch_that_breaks_leaves_nothing_and_stops_the_writer(database: Database) -> None:
     database.write(batch(1))
     broken = batch(2)
