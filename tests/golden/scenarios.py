@@ -222,6 +222,63 @@ def trading() -> tuple[Params, list[cm.Command]]:
     return default_params(), script.commands
 
 
+def lending() -> tuple[Params, list[cm.Command]]:
+    """Borrowers, lenders and the throttle; a loss paid from lent and borrowed dollars, one from lent shares;
+    a borrower who is bought back on the book, one whom the fund takes over, one who goes bankrupt and pays.
+    """
+    script = Script()
+    for name in ("1/0", "1/1", "2/0", "3/0", "4/0", "5/0"):
+        script.add(cm.OpenSubaccount, name, "apply")
+    script.prices(150 * E8)
+    script.add(cm.Deposit, "1/0", "USDC", 2_000 * USDC, "w", id="a")
+    script.add(cm.Deposit, "2/0", "SOL", 100 * SOL, "w", id="b")
+    script.add(cm.Deposit, "3/0", "SOL", 120 * SOL + 7, "w", id="c")
+    script.add(cm.Deposit, "4/0", "USDC", 9_000 * USDC + 1, "w", id="d")
+    script.add(cm.Deposit, "insurance_fund", "USDC", 700 * USDC, "operator", id="e")
+    script.add(cm.SetLending, "2/0", 0, 1, 1)
+    script.add(cm.SetLending, "1/1", 0, 0, 1)
+    script.add(cm.Lend, "2/0", "SOL", 90 * SOL)
+    script.add(cm.Borrow, "1/0", "SOL", 10 * SOL)
+    script.add(cm.Borrow, "3/0", "USDC", 8_900 * USDC)
+    script.add(cm.Transfer, "1/0", "1/1", "SOL", 10 * SOL)
+    script.add(cm.Borrow, "3/0", "USDC", 1_000 * USDC)  # above the maximum
+    for _ in range(3):
+        script.wait(10)
+        script.add(cm.Tick)
+    script.add(cm.Redeem, "2/0", "SOL", 30 * SOL)
+    script.add(cm.Redeem, "4/0", "USDC", USDC)  # the throttle
+    script.add(cm.Repay, "3/0", "USDC", 4_000 * USDC)
+    script.add(cm.Deposit, "5/0", "USDC", 600 * USDC, "w", id="f")
+    script.add(cm.Lend, "5/0", "USDC", 500 * USDC)
+    script.trade("5/0", "2/0", 20 * SOL, 150 * E8)
+    script.wait(10)
+    script.prices(133 * E8)
+    script.add(cm.Tick)  # 5/0 loses 340: cash, then lent dollars
+    script.trade("2/0", "3/0", 40 * SOL, 133 * E8)
+    script.wait(10)
+    script.prices(136 * E8)
+    script.add(cm.Tick)  # 3/0 loses 120 of borrowed cash
+    script.add(cm.Borrow, "3/0", "USDC", 4_500 * USDC)
+    script.add(cm.Transfer, "3/0", "3/1", "USDC", 1)  # unknown
+    script.order("1/1", "sell", 10 * SOL, 184 * E8, market="SOL/USDC")
+    for _ in range(4):
+        script.wait(1)
+        script.prices(183 * E8)  # 1/0 buys back in steps
+    for sol in (187, 189, 189, 189, 189, 189, 189, 240):
+        script.wait(1)
+        script.prices(sol * E8)
+    script.add(cm.Tick)
+    script.add(cm.Borrow, "1/1", "BTC", 200_000)  # nobody lends it
+    script.add(cm.Deposit, "1/0", "SOL", SOL, "w", id="g")
+    script.wait(10)
+    script.prices(240 * E8)
+    script.add(cm.Tick)
+    script.add(cm.Repay, "3/0", "USDC", 2**63)
+    script.wait(10)
+    script.add(cm.Tick)
+    return default_params(), script.commands
+
+
 def random_walk(seed: int) -> tuple[Params, list[cm.Command]]:
     """Many small customers, prices that walk and jump, everything mixed; drawn once from a seed."""
     dice = random.Random(seed)
@@ -270,6 +327,7 @@ def random_walk(seed: int) -> tuple[Params, list[cm.Command]]:
 
 
 SCENARIOS: dict[str, Scenario] = {
+    "lending": lending,
     "main_road": main_road,
     "held_and_written_off": held_and_written_off,
     "trading": trading,
