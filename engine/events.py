@@ -140,8 +140,9 @@ class MarketStateSet:
 
 @dataclass(frozen=True, slots=True)
 class QuotesTaken:
-    """An asset's quotes were judged (R13). When stale, the last index stays and is stale from now on.
+    """An asset's quotes were judged (R13). When stale, the index keeps its last price, and is stale from now.
 
+    index_price_e8 is the median of what counted, also when that is too little to be used; 0 of nothing.
     dropped names "feed/source" of every quote that did not count.
     """
 

@@ -185,15 +185,8 @@ def _block_traded(state: State, event: ev.BlockTraded) -> None:
 
 def _order_rested(state: State, event: ev.OrderRested) -> None:
     book = state.books[event.market]
-    order = Order(
-        event.order_id,
-        event.subaccount,
-        event.is_buy,
-        event.price_e8,
-        event.units,
-        event.reduce_only,
-        event.client_order_id,
-    )
+    whose = (event.order_id, event.subaccount, event.is_buy)
+    order = Order(*whose, event.price_e8, event.units, event.reduce_only, event.client_order_id)
     book.rest(order)
     state.subaccounts[event.subaccount].open_order_count += 1
     book.last_order_id = max(book.last_order_id, event.order_id)
@@ -216,14 +209,18 @@ def _order_cancelled(state: State, event: ev.OrderCancelled) -> None:
     _leaves_book(state, event.market, event.order_id, event.units)
 
 
+def _off_the_book(state: State, event: ev.Traded | ev.SpotTraded) -> tuple[int, int]:
+    """Take a trade off the book; give what the taker gets of the asset and pays for it, signed."""
+    _leaves_book(state, event.market, event.maker_order_id, event.units)
+    book = state.books[event.market]
+    book.last_order_id = max(book.last_order_id, event.taker_order_id)
+    sign = 1 if event.taker_is_buy else -1
+    return sign * event.units, sign * event.notional_usd6
+
+
 def _traded(state: State, event: ev.Traded) -> None:
     market, price_e8 = event.market, event.price_e8
-    _leaves_book(state, market, event.maker_order_id, event.units)
-    book = state.books[market]
-    book.last_order_id = max(book.last_order_id, event.taker_order_id)
-    units, notional_usd6 = event.units, event.notional_usd6
-    if not event.taker_is_buy:
-        units, notional_usd6 = -units, -notional_usd6
+    units, notional_usd6 = _off_the_book(state, event)
     _position(state, event.maker, market, -units, notional_usd6 - event.maker_fee_usd6, price_e8)
     _position(state, event.taker, market, units, -notional_usd6 - event.taker_fee_usd6, price_e8)
     fees_usd6 = event.maker_fee_usd6 + event.taker_fee_usd6
@@ -233,12 +230,7 @@ def _traded(state: State, event: ev.Traded) -> None:
 
 def _spot_traded(state: State, event: ev.SpotTraded) -> None:
     asset = state.markets[event.market].asset
-    _leaves_book(state, event.market, event.maker_order_id, event.units)
-    book = state.books[event.market]
-    book.last_order_id = max(book.last_order_id, event.taker_order_id)
-    units, notional_usd6 = event.units, event.notional_usd6
-    if not event.taker_is_buy:
-        units, notional_usd6 = -units, -notional_usd6
+    units, notional_usd6 = _off_the_book(state, event)
     _cash(state, event.maker, SETTLEMENT_ASSET, notional_usd6 - event.maker_fee_usd6)
     _cash(state, event.taker, SETTLEMENT_ASSET, -notional_usd6 - event.taker_fee_usd6)
     _cash(state, FEES, SETTLEMENT_ASSET, event.maker_fee_usd6 + event.taker_fee_usd6)

@@ -38,8 +38,7 @@ def place_order(state: State, command: PlaceOrder) -> Outcome:
     """Match an order and rest, cancel or refuse what is left of it (R12).
 
     Rejects: unknown_subaccount, system_account_not_allowed, unknown_market, those of `_order_fault` and
-    `_terms_fault`, price_unavailable (of the mark), post_only_would_trade, fill_or_kill_unfilled, those of
-    `_condition_fault`.
+    `_terms_fault`, price_unavailable (of the mark), those of `_plan_order` and `_condition_fault`.
     """
     one = state.subaccounts.get(command.subaccount)
     if one is None:
@@ -56,24 +55,10 @@ def place_order(state: State, command: PlaceOrder) -> Outcome:
         return fault
     if reference is None:
         return Rejected(RejectReason.PRICE_UNAVAILABLE, params.symbol)
-    units, kind = command.base_units, command.kind
-    if command.reduce_only:
-        units = min(units, reducible_units(one, params.symbol, is_buy))
-    stop_e8 = taker_stop_e8(params, is_buy, reference.price_e8)
-    limit_e8 = command.price_e8 or (MAX_PRICE_E8 if is_buy else 0)
-    if kind == "post_only":
-        if _would_trade(state, params.symbol, is_buy, limit_e8):
-            return Rejected(RejectReason.POST_ONLY_WOULD_TRADE)
-        plan = Plan(unfilled_units=units)
-    else:
-        stop_e8 = min(stop_e8, limit_e8) if is_buy else max(stop_e8, limit_e8)
-        account = one.id.partition("/")[0]
-        plan = plan_match(
-            state, Incoming(one, params, is_buy, units, stop_e8, limit_e8, account, params.taker_fee_ppm)
-        )
-    if kind == "fok" and plan.unfilled_units:
-        return Rejected(RejectReason.FILL_OR_KILL_UNFILLED, would_pass_units=plan.filled_units)
-    resting_units = plan.unfilled_units if kind in _MAY_REST and not plan.ended else 0
+    plan = _plan_order(state, command, one, params, reference.price_e8)
+    if isinstance(plan, Rejected):
+        return plan
+    resting_units = plan.unfilled_units if command.kind in _MAY_REST and not plan.ended else 0
     fault = _condition_fault(state, command, one, params, plan, resting_units)
     if fault is not None:
         return fault
@@ -82,24 +67,44 @@ def place_order(state: State, command: PlaceOrder) -> Outcome:
     order_id = state.books[params.symbol].last_order_id + 1
     _post_plan(state, one, params, is_buy, plan, order_id, out)
     if resting_units:
-        emit(
-            state,
-            out,
-            OrderRested(
-                params.symbol,
-                order_id,
-                one.id,
-                is_buy,
-                limit_e8,
-                resting_units,
-                command.reduce_only == 1,
-                command.client_order_id,
-            ),
+        rested = OrderRested(
+            params.symbol,
+            order_id,
+            one.id,
+            is_buy,
+            command.price_e8,
+            resting_units,
+            command.reduce_only == 1,
+            command.client_order_id,
         )
+        emit(state, out, rested)
     elif plan.unfilled_units:
         reason = plan.ended or "immediate_or_cancel"
         emit(state, out, OrderCancelled(params.symbol, order_id, one.id, plan.unfilled_units, reason))
     return Accepted(tuple(out))
+
+
+def _plan_order(
+    state: State, command: PlaceOrder, one: Subaccount, params: MarketParams, reference_e8: int
+) -> Plan | Rejected:
+    """Plan what an order does to the book. Gives: post_only_would_trade, fill_or_kill_unfilled."""
+    units, kind, is_buy = command.base_units, command.kind, command.side == "buy"
+    if command.reduce_only:
+        units = min(units, reducible_units(one, params.symbol, is_buy))
+    limit_e8 = command.price_e8 or (MAX_PRICE_E8 if is_buy else 0)
+    if kind == "post_only":
+        if _would_trade(state, params.symbol, is_buy, limit_e8):
+            return Rejected(RejectReason.POST_ONLY_WOULD_TRADE)
+        return Plan(unfilled_units=units)
+    stop_e8 = taker_stop_e8(params, is_buy, reference_e8)
+    stop_e8 = min(stop_e8, limit_e8) if is_buy else max(stop_e8, limit_e8)
+    account = one.id.partition("/")[0]
+    plan = plan_match(
+        state, Incoming(one, params, is_buy, units, stop_e8, limit_e8, account, params.taker_fee_ppm)
+    )
+    if kind == "fok" and plan.unfilled_units:
+        return Rejected(RejectReason.FILL_OR_KILL_UNFILLED, would_pass_units=plan.filled_units)
+    return plan
 
 
 def cancel_order(state: State, command: CancelOrder) -> Outcome:

@@ -457,3 +457,17 @@ def test_r12_the_mid_is_the_floor_of_the_middle(market: Exchange) -> None:
     assert mid_price_e8(market.state, "SOL-PERP") is None
     market.order("2/0", "sell", SOL, 150.01)
     assert mid_price_e8(market.state, "SOL-PERP") == 14_950_500_000
+
+
+def test_r4_the_memory_of_orders_goes_on_after_a_snapshot() -> None:
+    exchange = Exchange(replace(default_params(), remembered_orders=3))
+    exchange.open("1/0")
+    exchange.prices(150)
+    exchange.deposit("1/0", 10_000 * USDC)
+    for number in range(3):
+        events(exchange.order("1/0", "buy", LOT, 140, id=f"o{number}"))
+    exchange.state = load_state(dump_state(exchange.state))
+    events(exchange.order("1/0", "buy", LOT, 140, id="o3"))
+    assert list(exchange.state.order_answers) == ["o1", "o2", "o3"]
+    again = exchange.order("1/0", "buy", LOT, 140, id="o1")
+    assert isinstance(again, Accepted) and not again.recorded
