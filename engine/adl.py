@@ -10,14 +10,14 @@ his position has not settled yet. Must not know when a subaccount comes here.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cmp_to_key
 from heapq import heapify, heappop, heappush
 from typing import Any
 
+from engine.collateral import collateral_of
 from engine.events import AutoDeleveraged, Event, PositionsNetted
-from engine.fixed import scale_down, scale_up
+from engine.fixed import fraction_key, notional_down_usd6, notional_up_usd6, scale_down, scale_up
 from engine.ledger import emit
-from engine.margin import compare_margin_fractions, margin_with, position_value_usd6
+from engine.margin import liability_usd6, position_value_usd6
 from engine.pool import lent_units, owed_units
 from engine.stages import ADL, NETTING, count_fill
 from engine.state import State, Subaccount
@@ -28,8 +28,7 @@ REDUCES_DELTA = "reduces_delta"
 HEDGE = "hedge"
 _GROUPS = (REDUCES_DELTA, HEDGE)
 # (group, margin fraction, -unrealized profit, canonical order, version, who): no two share the first five.
-_Entry = tuple[int, Any, int, OrderKey, int, Subaccount]
-_by_margin_fraction = cmp_to_key(compare_margin_fractions)
+_Entry = tuple[int, int, int, OrderKey, int, Subaccount]
 # How events call the subaccounts whose balances they change.
 _NAMES = ("subaccount", "counterparty", "provider", "maker", "taker")
 _NAMED_BY: dict[Any, tuple[str, ...]] = {}
@@ -245,9 +244,36 @@ def net_delta_units(state: State, one: Subaccount, asset: str) -> int:
 
 
 def _entry(state: State, one: Subaccount, market: str, version: int) -> _Entry:
-    fraction = _by_margin_fraction(margin_with(state, one))
     profit_usd6 = _unrealized_usd6(state, one, market)
-    return _group(state, one, market), fraction, -profit_usd6, one.order, version, one
+    return (
+        _group(state, one, market),
+        margin_fraction_key(state, one),
+        -profit_usd6,
+        one.order,
+        version,
+        one,
+    )
+
+
+def margin_fraction_key(state: State, one: Subaccount) -> int:
+    """Order holders of positions by margin fraction = net equity / exposure (R19), exactly.
+
+    The same two figures as `margin_with`, without the margins: a crash ranks every holder of a side at once.
+    """
+    equity_usd6, exposure_usd6 = collateral_of(state, one)[1] + one.unsettled_usd6, 0
+    for market, position in one.positions.items():
+        base_units = position.base_units
+        equity_usd6 += position.quote_usd6
+        if base_units:
+            price_e8 = state.mark_prices[market].price_e8
+            decimals = state.assets[state.markets[market].asset].decimals
+            equity_usd6 += notional_down_usd6(base_units, price_e8, decimals)
+            exposure_usd6 += notional_up_usd6(abs(base_units), price_e8, decimals)
+    for asset in one.borrowed:
+        liability = liability_usd6(state, asset, owed_units(state, one, asset))
+        equity_usd6 -= liability
+        exposure_usd6 += liability
+    return fraction_key(equity_usd6, exposure_usd6)
 
 
 def _group(state: State, one: Subaccount, market: str) -> int:

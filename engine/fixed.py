@@ -229,6 +229,15 @@ def share_out(amount: int, weights: Sequence[int]) -> tuple[int, ...]:
     return tuple(parts)
 
 
+def fraction_key(numerator: int, denominator: int) -> int:
+    """Give an integer that orders fractions exactly: floor(numerator x 2^260 / denominator); denominator > 0.
+
+    Two different fractions with denominators below 2^128 differ by more than 2^-256, equal ones give the same
+    key; so sorting by it is sorting by cross-multiplication, without a function call per comparison.
+    """
+    return (numerator << 260) // denominator
+
+
 def compare_ratios(first: int, first_of: int, second: int, second_of: int) -> int:
     """Compare first/first_of with second/second_of exactly; both denominators > 0. Negative, zero or
     positive.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine import commands as cm
-from engine.adl import adl_ranks, net_delta_units
+from engine.adl import adl_ranks, margin_fraction_key, net_delta_units
 from engine.apply import Accepted
 from engine.events import (
     AutoDeleveraged,
@@ -14,6 +14,7 @@ from engine.events import (
     PositionsNetted,
     SubaccountBankrupt,
 )
+from engine.margin import compare_margin_fractions, margin_of
 from engine.stages import stage_shares
 from tests.engine.conftest import SOL, USDC, Exchange
 
@@ -236,3 +237,27 @@ def test_r24_counterparties_are_not_realized(exchange: Exchange) -> None:
     assert {one.subaccount for one in of(events, PnlSettled)} == {"1/0"}
     assert exchange.unsettled("2/0") == 0
     assert exchange.state.subaccounts["2/0"].positions["SOL-PERP"].quote_usd6 == 1_000 * USDC
+
+
+def test_r24_the_order_is_that_of_cross_multiplication(exchange: Exchange) -> None:
+    """R24, R19: the key of each holder orders exactly as net equity / exposure does, and the figures are
+    those of the margin: with weights, losses, and fractions that differ in the last digit only.
+    """
+    exchange.open("3/0", "4/0", "5/0", "6/0")
+    for number, name in enumerate(("2/0", "3/0", "4/0", "5/0", "6/0")):
+        exchange.deposit(name, 900 * USDC + number // 2)
+        exchange.deposit(name, (1 + number) * SOL, "SOL")
+    exchange.deposit("1/0", 20_000 * USDC)
+    for number, name in enumerate(("2/0", "3/0", "4/0", "5/0", "6/0")):
+        consents = ("1/0", name)
+        exchange.must(cm.BlockTrade, "SOL-PERP", "1/0", name, 30 * SOL + number // 3, 150 * 10**8, consents)
+    exchange.prices(157)
+    holders = [exchange.state.subaccounts[f"{n}/0"] for n in range(1, 7)]
+    keys = {one.id: margin_fraction_key(exchange.state, one) for one in holders}
+    margins = {one.id: margin_of(exchange.state, one.id) for one in holders}
+    for first in holders:
+        for second in holders:
+            exact = compare_margin_fractions(margins[first.id], margins[second.id])
+            assert (keys[first.id] > keys[second.id]) == (exact > 0)
+            assert (keys[first.id] == keys[second.id]) == (exact == 0)
+    assert len(set(keys.values())) > 4
