@@ -57,7 +57,9 @@ class Recorder:
         self.stage_usd6 = dict.fromkeys(STAGES, 0)
         self.counts: dict[str, int] = {}
         self.debts: dict[str, int] = {}
-        self.applied_usd6 = self.credited_usd6 = self.held_usd6 = 0
+        # Valued when they came, so that a change of price is no change of what is held.
+        self.held: dict[str, int] = {}
+        self.applied_usd6 = self.credited_usd6 = 0
         self.covered_usd6 = self.repaid_usd6 = self.socialized_usd6 = self.bankrupt_usd6 = 0
         self.claims_paid_usd6 = self.forgone_usd6 = 0
         self.traded_usd6 = self.spot_usd6 = self.taken_over_usd6 = self.first_liquidation_s = 0
@@ -188,17 +190,16 @@ class Recorder:
         self.applied_usd6 += event.applied_usd6
         self.repaid_usd6 += event.applied_usd6
         self.credited_usd6 += self._value(event.asset, event.credited_units)
-        if event.was_held:
-            self.held_usd6 -= self._value(event.asset, event.deposited_units)
+        self.held.pop(event.deposit_id, None)
         self._pay(event.subaccount, event.applied_usd6)
 
     def _on_deposit_held(self, event: ev.DepositHeld) -> None:
         self._count("deposits_held")
-        self.held_usd6 += self._value(event.asset, event.units)
+        self.held[event.deposit_id] = self._value(event.asset, event.units)
 
     def _on_deposit_returned(self, event: ev.DepositReturned) -> None:
         self._count("deposits_sent_back")
-        self.held_usd6 -= self._value(event.asset, event.units + event.charged_units)
+        self.held.pop(event.deposit_id, None)
 
     def _value(self, asset: str, units: int) -> int:
         if asset == SETTLEMENT_ASSET:
@@ -267,7 +268,7 @@ class Recorder:
         self._add("withdrawals_refused", refused)
         self._add("applied_usd6", self.applied_usd6)
         self._add("credited_usd6", self.credited_usd6)
-        self._add("held_usd6", self.held_usd6)
+        self._add("held_usd6", sum(self.held.values()))
         self._add("dropped_quotes", self._dropped)
         self._dropped = 0
         for asset in state.assets:

@@ -14,7 +14,7 @@ from daemon.crash.replay import Replay
 from engine.backstop import provider_capacities
 from engine.params import params_to_json
 from engine.rejects import RejectReason
-from engine.stages import BOOK, stage_shares
+from engine.stages import BOOK, STAGES, stage_shares
 from engine.units import ENGINE_VERSION, INSURANCE_FUND
 
 FORMAT = 1
@@ -94,10 +94,18 @@ def _liquidations(replay: Replay) -> dict[str, Any]:
         "liquidations": counts.get("liquidations", 0),
         **{f"liquidations_{how}": counts.get(f"liquidations_{how}", 0) for how in outcomes},
         "first_liquidation_s": recorder.first_liquidation_s,
+        "half_liquidated_s": _half_liquidated(replay),
         "in_liquidation_peak": max(series["in_liquidation"]),
         "in_liquidation_end": series["in_liquidation"][-1],
         "adl_forgone_usd6": recorder.forgone_usd6,
     }
+
+
+def _half_liquidated(replay: Replay) -> int:
+    """Say by which sampled second half of the liquidated notional was closed; 0 when there was none."""
+    recorder = replay.recorder
+    totals = [sum(at) for at in zip(*(recorder.series[f"stage_usd6/{one}"] for one in STAGES), strict=True)]
+    return int(recorder.seconds[next(at for at, usd6 in enumerate(totals) if 2 * usd6 >= totals[-1])])
 
 
 def _debts(replay: Replay) -> dict[str, Any]:

@@ -31,7 +31,7 @@ METRICS = (
     ("fund_low_usd6", "Insurance fund, lowest", "usd6", "--book"),
     ("widest_mark_lag_ppm", "Mark off the price outside, widest", "ppm", "--mark"),
     ("first_liquidation_s", "Second of the first liquidation", "count", "--violet"),
-    ("liquidations", "Liquidations", "count", "--violet"),
+    ("half_liquidated_s", "Second by which half was liquidated", "count", "--violet"),
     ("bankruptcies", "Bankruptcies", "count", "--adl"),
 )
 

@@ -21,12 +21,13 @@
   const whole = (v) => v == null ? "–" : String(Math.round(v)).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
   const money = (list) => list.map((v) => v / 1e6);
 
+  const counting = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6];
   function axes(format) {
     const common = { stroke: css("--soft"), font, grid: { stroke: css("--grid"), width: 1 }, ticks: { show: false } };
     const last = T[T.length - 1];
     return [
       { ...common, space: 60, size: 30, incrs: [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200], values: (u, v) => v.map((s) => last < 600 ? clock(s) : `${Math.round(s / 60)} min`) },
-      { ...common, size: 62, values: (u, v) => v.map(format) },
+      { ...common, size: 62, values: (u, v) => v.map(format), ...(format === whole ? { incrs: counting } : {}) },
     ];
   }
 
@@ -45,8 +46,8 @@
     const options = {
       width, height: spec.height || 230, padding: [10, 22, 0, 0],
       cursor: { sync: { key: spec.sync === false ? `own-${spec.id}` : "time", setSeries: false }, points: { size: 6 }, drag: { x: spec.sync !== false, y: false } },
-      legend: { live: true, isolate: false, markers: { width: 0, fill: (u, i) => i ? u.series[i]._key : "transparent" } },
-      scales: { x: { time: false, ...(spec.xScale || {}) }, y: spec.y || { range: (u, lo, hi) => spec.zero ? [Math.min(0, lo), hi > 0 ? hi * 1.08 : 1] : uPlot.rangeNum(lo, hi, .08, false) } },
+      legend: { show: spec.sync !== false, live: true, isolate: false, markers: { width: 0, fill: (u, i) => i ? u.series[i]._key : "transparent" } },
+      scales: { x: { time: false, ...(spec.xScale || {}) }, y: spec.y || { range: (u, lo, hi) => spec.zero ? [Math.min(0, lo), hi > 0 ? hi * (spec.sync === false ? 1.22 : 1.08) : 1] : uPlot.rangeNum(lo, hi, .08, false) } },
       axes: spec.axes || axes(spec.tick || spec.format),
       series: [{ label: spec.xLabel || "time", value: (u, v) => v == null ? "–" : (spec.xFormat || clock)(v) }, ...spec.series.map((one) => ({
         label: one.label, stroke: css(one.color), width: one.width == null ? 1.8 : one.width, fill: one.fill ? (one.fill.startsWith("--") ? css(one.fill) : one.fill) : undefined,
@@ -55,7 +56,7 @@
       }))],
       bands: spec.bands,
       // Until a cursor says otherwise, the legend tells where it ended.
-      hooks: { ready: [(u) => u.setLegend({ idx: u.data[0].length - 1 })], drawClear: spec.sync === false ? [] : [lowLine] },
+      hooks: { ready: spec.sync === false ? [] : [(u) => u.setLegend({ idx: u.data[0].length - 1 })], drawClear: spec.sync === false ? [] : [lowLine], draw: spec.draw ? [spec.draw] : [] },
     };
     charts.push({ plot: new uPlot(options, [spec.x || T, ...spec.series.map((one) => one.data)], host), host, spec });
   }
@@ -130,6 +131,14 @@
     chart({ id: "utilization", format: pct, tick: tidyPct, y: { range: (u, lo, hi) => [0, Math.max(10, hi * 1.08)] }, series: assets.map((name, i) => ({ label: name.split("/")[1], color: `--a${i % 4}`, data: S[name].map((v) => v / 1e4) })) });
   }
 
+  // Figures above the bars of a sweep.
+  function write(u, words, values) {
+    const c = u.ctx;
+    c.save(); c.fillStyle = css("--ink"); c.font = `600 ${11 * devicePixelRatio}px Inter, "Segoe UI", system-ui, sans-serif`; c.textAlign = "center"; c.textBaseline = "bottom";
+    words.forEach((word, i) => c.fillText(word, u.valToPos(i, "x", true), u.valToPos(Math.max(0, values[i]), "y", true) - 4 * devicePixelRatio));
+    c.restore();
+  }
+
   function sweep() {
     const swept = data.sweep;
     if (!swept) return;
@@ -139,11 +148,12 @@
       const scale = metric.unit === "usd6" ? 1e6 : metric.unit === "ppm" ? 1e4 : 1;
       const common = { stroke: css("--soft"), font, ticks: { show: false } };
       const shown = format[metric.unit];
-      chart({ id: `sweep-${m}`, x, sync: false, zero: true, format: shown, xLabel: swept.param, xFormat: (v) => labels[v] ?? "", height: 190,
+      const values = metric.values.map((v) => v / scale);
+      chart({ id: `sweep-${m}`, x, sync: false, draw: (u) => write(u, values.map(shown), values), zero: true, format: shown, xLabel: swept.param, xFormat: (v) => labels[v] ?? "", height: 190,
         xScale: { range: [-.6, labels.length - .4] },
         axes: [{ ...common, size: 30, grid: { show: false }, splits: () => x, values: (u, v) => v.map((i) => labels[i] ?? "") },
-               { ...common, size: 62, grid: { stroke: css("--grid"), width: 1 }, values: (u, v) => v.map(metric.unit === "usd6" ? tidyUsd : metric.unit === "ppm" ? tidyPct : whole) }],
-        series: [{ label: metric.name, color: metric.color, fill: metric.color, width: 0, paths: uPlot.paths.bars({ size: [.55, 64] }), data: metric.values.map((v) => v / scale) }] });
+               { ...common, size: 62, grid: { stroke: css("--grid"), width: 1 }, ...(metric.unit === "count" ? { incrs: counting } : {}), values: (u, v) => v.map(metric.unit === "usd6" ? tidyUsd : metric.unit === "ppm" ? tidyPct : whole) }],
+        series: [{ label: metric.name, color: metric.color, fill: metric.color, width: 0, paths: uPlot.paths.bars({ size: [.55, 64] }), data: values }] });
     });
   }
 
