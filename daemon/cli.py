@@ -405,6 +405,82 @@ def status(
     _show(answer, as_json, cli_tables.status)
 
 
+# -- the proof of solvency --
+
+
+@app.command()
+def prove(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Make a proof of solvency now and publish its hash; works with and without a running daemon."""
+    from daemon.proof import desk
+
+    _show(desk.prove(_loaded(config)), as_json, desk.show_made)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="A bundle file.")],
+    operator: Annotated[str | None, typer.Option(help="The operator's key: base58 or hex.")] = None,
+    url: Annotated[str | None, typer.Option(help="A node of your own: looks up the memo.")] = None,
+    publisher: Annotated[str | None, typer.Option(help="Whose memos; default: the operator's.")] = None,
+    published: Annotated[str | None, typer.Option(help="The hash of the memo, in hex.")] = None,
+    previous: Annotated[Path | None, typer.Option(help="The bundle before this one.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads that check range proofs.")] = 2,
+) -> None:
+    """Check everything public about a bundle. Status 1: rejected; 3: true, but holdings do not cover."""
+    from daemon.proof import desk
+
+    raise typer.Exit(
+        desk.verify(
+            bundle,
+            operator=operator,
+            publisher=publisher,
+            url=url,
+            hash_hex=published,
+            previous=previous,
+            threads=threads,
+        )
+    )
+
+
+@app.command()
+def verify_me(
+    subaccount: str,
+    balance: Annotated[list[str] | None, typer.Option(help="What you know: NAME=UNITS; repeat.")] = None,
+    url: Annotated[str | None, typer.Option(help="A node of your own instead of the configured.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Keep the record here, for other verifiers.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Check that a subaccount is counted in the last bundle, and the bundle on chain."""
+    from daemon.errors import DaemonError
+    from daemon.proof import desk
+
+    try:
+        expected = {name: int(units) for name, _, units in (one.rpartition("=") for one in balance or [])}
+    except ValueError:
+        raise DaemonError("a balance is NAME=UNITS, such as USDC=1000000") from None
+    raise typer.Exit(
+        desk.verify_me(_loaded(config), subaccount, url=url, expected=expected or None, save=save)
+    )
+
+
+@app.command()
+def reserves(
+    config: ConfigOption = DEFAULT_CONFIG,
+    last: Annotated[int, typer.Option(min=1, help="How many epochs of history.")] = 144,
+    html: Annotated[Path | None, typer.Option(help="Write a page with a chart here.")] = None,
+    name: Annotated[str, typer.Option(help="The exchange's name on the page.")] = "Makewhole",
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the last bundles say to the public: holdings, liabilities, rates, deficit, claims, fund."""
+    from daemon.proof import desk
+
+    history = desk.summaries(_loaded(config), last)
+    if as_json:
+        typer.echo(desk.as_json(history))
+    else:
+        desk.show_reserves(history, html, name)
+
+
 # -- the journal --
 
 

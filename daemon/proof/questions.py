@@ -25,7 +25,7 @@ class ProofQuestions:
     async def make(self) -> bodies.EpochBody:
         """Make an epoch now; returns when its bundle is in the folder and its memo is ordered."""
         try:
-            return await self._body(await self.proof.make())
+            return await self.body(await self.proof.make())
         except (ProofFailed, UnknownBalance) as error:
             raise self.refuse("proof_failed", str(error), 503) from error
 
@@ -33,7 +33,7 @@ class ProofQuestions:
         """List the last sealed epochs, oldest first."""
         rows = await self.proof.epochs(last=last + 1)
         sealed = [row for row in rows if row.signature is not None]
-        return [await self._body(row) for row in sealed[-last:]] if last else []
+        return [await self.body(row) for row in sealed[-last:]] if last else []
 
     async def record(self, subaccount: str) -> bodies.RecordBody:
         """Return a customer's record of the last epoch."""
@@ -44,9 +44,9 @@ class ProofQuestions:
             row, record = await self.proof.record(customer_id)
         except ProofFailed as error:
             raise self.refuse("proof_failed", str(error), 503) from error
-        return bodies.RecordBody(customer_id, record, await self._body(row))
+        return bodies.RecordBody(customer_id, record, await self.body(row))
 
-    async def _body(self, row: EpochRow) -> bodies.EpochBody:
+    async def body(self, row: EpochRow) -> bodies.EpochBody:
         payout = await self.proof.publication(row)
         return bodies.EpochBody(
             epoch=row.epoch,

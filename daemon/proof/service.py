@@ -24,7 +24,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,17 +97,17 @@ class ProofService:
 
     async def run(self) -> None:
         """Make an epoch at every interval; one that fails is an alarm, is tried again, and ends nothing."""
-        retry_s = 1.0
-        due = asyncio.get_running_loop().time() + await self._wait_s()
+        retry_s, wait_s = 1.0, 0.0
+        work: Callable[[], Awaitable[EpochRow | None]] = self.resume
         while True:
-            await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
-            due = asyncio.get_running_loop().time() + self._config.proof.interval_s
+            await asyncio.sleep(wait_s)
             try:
-                await self.make()
-                retry_s = 1.0
+                await work()
+                work, retry_s = self.make, 1.0
+                wait_s = await self._wait_s()
             except (ProofFailed, ChainError, ConfigError, balances.UnknownBalance, TimeoutError) as error:
                 self._alarm(f"no proof of solvency: {error or type(error).__name__}")
-                due = asyncio.get_running_loop().time() + min(retry_s, self._config.proof.interval_s)
+                wait_s = min(retry_s, self._config.proof.interval_s)
                 retry_s = min(_LONGEST_RETRY_S, retry_s * 2)
 
     async def close(self) -> None:

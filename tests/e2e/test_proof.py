@@ -1,8 +1,14 @@
-"""The proof of solvency, end to end: a crash, a deficit in the bundle, the deposit that settles it, the next bundle."""
+"""The proof of solvency, end to end: a crash, its deficit in the bundle, the deposit that settles it."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
+import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -11,12 +17,13 @@ from typing import Any
 
 import pytest
 
+from daemon.api.client import ApiError, NotRunning
 from daemon.proof.checking import published
 from solvency import verifier
 from solvency.summary import Summary, summarize
 from solvency.verifier import Anchors, Header
 
-from .harness import ROOT, SOL, USDC, World, wallet, world
+from .harness import ROOT, SEED, SOL, USDC, World, wallet, world
 
 
 @pytest.fixture
@@ -35,17 +42,25 @@ async def opened(here: World) -> tuple[str, str, str]:
     await here.send_usdc(wallet(3), fees, 5_000 * USDC)
     await here.send_usdc(wallet(1), seven, 1_000 * USDC)
     await here.send_usdc(wallet(2), eight, 3_000 * USDC)
+    nine = str((await here.client.post("subaccounts", subaccount="9/0"))["address"])
+    await here.send_usdc(wallet(3), nine, 3_000 * USDC)
     await here.scanned()
     await here.client.post("prices", index={"SOL": "150"}, mark={"SOL-PERP": "150"})
     return fees, seven, eight
 
 
 async def crashed(here: World) -> None:
-    """7/0 is long 100 SOL at 150 and the mark falls to 130: it owes 1,000 USDC that it does not have."""
-    trade = {"market": "SOL-PERP", "buyer": "7/0", "seller": "8/0", "consents": ["7/0", "8/0"]}
-    await here.client.post("trades", id="t", **trade, base_units=100 * SOL, price="150")
+    """7/0 is long 100 SOL at 150, the mark falls to 130, a backstop takes over: 1,000 USDC are missing."""
+    await here.client.post("backstop/register", subaccount="9/0")
+    capacity = {"per_minute_usd6": 20_000 * USDC, "per_hour_usd6": 100_000 * USDC}
+    await here.client.post("backstop/capacity", subaccount="9/0", market="SOL-PERP", **capacity)
+    trade = {"market": "SOL-PERP", "base_units": 100 * SOL}
+    first = {"buyer": "7/0", "seller": "8/0", "price": "150", "consents": ["7/0", "8/0"]}
+    await here.client.post("trades", id="t", **trade, **first)
     await here.at(1)
     await here.client.post("prices", index={"SOL": "130"}, mark={"SOL-PERP": "130"})
+    second = {"buyer": "8/0", "seller": "9/0", "price": "130", "consents": ["8/0", "9/0"]}
+    await here.client.post("trades", id="u", **trade, **second)
     await here.client.post("tick")
 
 
@@ -55,7 +70,7 @@ async def proved(here: World) -> tuple[dict[str, Any], bytes]:
     memo = f"makewhole:solvency:1:{body['epoch']}:{body['hash']}"
     await here.paid_out(memo)
     await here.caught_up()
-    return body, Path(body["path"]).read_bytes()
+    return body, await asyncio.to_thread(Path(body["path"]).read_bytes)
 
 
 def checked(bundle: bytes, previous: Header | None = None) -> tuple[Header, Summary]:
@@ -79,7 +94,7 @@ async def test_a_crash_its_deficit_and_the_deposit_that_settles_it(here: World) 
     first, before = checked(bundle)
     lines = {line.symbol: line for line in before.lines}
     assert (before.epoch, before.covered, before.outstanding_negative_equity_usd6) == (1, True, 0)
-    assert lines["USDC"].holdings_units == lines["USDC"].net_units == 9_000 * USDC
+    assert lines["USDC"].holdings_units == lines["USDC"].net_units == 12_000 * USDC
     assert lines["SOL"].holdings_units == lines["SOL"].net_units == 50 * SOL
     assert await balances_of(here, first, "7/0") == {"USDC": 1_000 * USDC}
     assert await balances_of(here, first, "8/0") == {"USDC": 3_000 * USDC}
@@ -94,8 +109,8 @@ async def test_a_crash_its_deficit_and_the_deposit_that_settles_it(here: World) 
     # 8/0 has won 2,000 of which 1,000 are paid.
     assert deficit.claims_usd6 == 1_000 * USDC
     assert (deficit.debtors, deficit.listed, deficit.covered) == (1, 1, False)
-    assert lines["USDC"].holdings_units == 9_000 * USDC
-    assert lines["USDC"].net_units == 10_000 * USDC
+    assert lines["USDC"].holdings_units == 12_000 * USDC
+    assert lines["USDC"].net_units == 13_000 * USDC
     # What the first memo cost is gone from the chain and from the books.
     assert lines["SOL"].holdings_units == lines["SOL"].net_units < 50 * SOL
     report = await record_of(here, second, "7/0")
@@ -111,7 +126,7 @@ async def test_a_crash_its_deficit_and_the_deposit_that_settles_it(here: World) 
     assert (settled.outstanding_negative_equity_usd6, settled.claims_usd6, settled.debts_usd6) == (0, 0, 0)
     assert (settled.debtors, settled.covered) == (0, True)
     lines = {line.symbol: line for line in settled.lines}
-    assert lines["USDC"].holdings_units == lines["USDC"].net_units == 10_500 * USDC
+    assert lines["USDC"].holdings_units == lines["USDC"].net_units == 13_500 * USDC
     assert await balances_of(here, third, "7/0") == {"USDC": 500 * USDC}
     assert await balances_of(here, third, "8/0") == {"USDC": 5_000 * USDC}
     await here.client.post("attest")
@@ -147,3 +162,174 @@ def stand_alone(here: World, body: Any, answer: Any, header: Header, address: st
         timeout=120,
     )
     assert (done.returncode, "balance_differs" in done.stderr) == (1, True)
+
+
+# -- what a crash of the daemon must not do --
+
+
+def files_of(here: World, pattern: str) -> list[Path]:
+    return sorted((here.folder / "data" / "proof").glob(pattern))
+
+
+STEPS = (
+    "proof.pictured",
+    "proof.proved",
+    "proof.fixed",
+    "proof.sealed",
+    "proof.ordered",
+    "payout.submitting",
+    "payout.saving.signed",
+    "payout.saved.signed",
+    "payout.saving.finalized",
+    "payout.saved.finalized",
+    "payout.settling",
+)
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_killed_at_any_step_there_is_one_bundle_for_an_epoch_and_one_memo(
+    here: World, step: str
+) -> None:
+    await here.start(kill_at=f"{step}:1")
+    fees, _, _ = await opened(here)
+    assert here.process is not None
+    with contextlib.suppress(NotRunning):
+        await proved(here)
+    await asyncio.to_thread(here.process.popen.wait, 20)
+    assert here.process.popen.returncode == -signal.SIGKILL
+    seen = {path.name: path.read_bytes() for path in files_of(here, "*.bundle")}
+    fixed = [path.name for path in files_of(here, "*.body")] if step == "proof.fixed" else []
+    await here.start()
+    # Something changes in between: a second bundle of epoch 1 would not be the same bytes.
+    await here.send_usdc(wallet(1), fees, 7 * USDC)
+    await here.scanned()
+    if step.startswith("proof.") and step != "proof.ordered":
+        body, bundle = await proved(here)
+    else:
+        (body,) = await here.client.get("proof")
+        await here.paid_out(f"makewhole:solvency:1:1:{body['hash']}")
+        bundle = await asyncio.to_thread(Path(body["path"]).read_bytes)
+    assert body["epoch"] == 1
+    assert all(data == bundle for data in seen.values())
+    assert all(body["hash"] in name for name in fixed)
+    first, _ = checked(bundle)
+    assert [one.hash for one in await published(here.pool, fees, 1)] == [first.hash]
+    body, bundle = await proved(here)
+    second, summary = checked(bundle, first)
+    assert (second.epoch, second.previous, summary.covered) == (2, first.hash, True)
+    assert [line.holdings_units - line.net_units for line in summary.lines] == [0, 0]
+    assert len(files_of(here, "*.bundle")) == 2
+    assert files_of(here, "*.body") == files_of(here, "*.partial") == []
+    await here.client.post("attest")
+    status = await here.client.get("status", full="true")
+    assert [line["unexplained_units"] for line in status["reserves"]] == [0, 0]
+    assert status["breaches"] == []
+
+
+async def test_a_database_from_an_older_backup_signs_nothing(here: World) -> None:
+    await here.start()
+    await opened(here)
+    assert here.process is not None
+    assert await asyncio.to_thread(here.process.stop) == 0
+    database = here.folder / "data" / "makewhole.sqlite"
+    backup = await asyncio.to_thread(database.read_bytes)
+    await here.start()
+    await proved(here)
+    await asyncio.to_thread(here.process.stop)
+    for has_folder in (True, False):
+        await asyncio.to_thread(database.write_bytes, backup)
+        if not has_folder:
+            await asyncio.to_thread(shutil.rmtree, here.folder / "data" / "proof")
+        await here.start()
+        await here.caught_up()
+        with pytest.raises(ApiError, match="older backup") as caught:
+            await here.client.post("proof")
+        assert caught.value.code == "proof_failed"
+        await asyncio.to_thread(here.process.kill)
+
+
+# -- by hand --
+
+
+def makewhole(here: World, *arguments: str, status: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "daemon", *arguments],
+        cwd=here.folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+async def run_makewhole(here: World, *arguments: str, status: int = 0) -> str:
+    return await asyncio.to_thread(makewhole, here, *arguments, status=status)
+
+
+async def test_the_commands(here: World) -> None:
+    await here.start()
+    _, seven, _ = await opened(here)
+    await crashed(here)
+    told = await run_makewhole(here, "prove")
+    assert told.startswith("epoch 1: ")
+    path = told.split()[2]
+    unpublished = await run_makewhole(here, "verify", path, "--url", here.validator.rpc_url, status=1)
+    assert "not_published" in unpublished
+    header = verifier.read_header(verifier.split_bundle(await asyncio.to_thread(Path(path).read_bytes))[0])
+    await here.paid_out(verifier.memo_text(1, header.hash))
+    operator = (await here.client.get("address", subaccount="fees"))["address"]
+    trusting = ("--operator", operator, "--url", here.validator.rpc_url)
+    told = await run_makewhole(here, "verify", path, *trusting, status=3)
+    assert "holdings do NOT cover what is owed" in told
+    assert "outstanding negative equity: $1,000.00" in told
+    assert f"memo     {operator} published this hash" in told
+    told = await run_makewhole(here, "verify", path, "--operator", seven, status=1)
+    assert "wrong_operator" in told
+    told = await run_makewhole(here, "verify-me", "8/0", "--balance", f"USDC={4_000 * USDC}", status=1)
+    assert "balance_differs" in told
+    known = ("--balance", f"USDC={4_000 * USDC}", "--balance", f"claims={1_000 * USDC}")
+    told = await run_makewhole(here, "verify-me", "8/0", *known, status=3)
+    assert "counted in epoch 1" in told and "4,000,000,000 units" in told
+    told = await run_makewhole(here, "verify-me", "7/0", status=3)
+    assert "below zero" in told
+    # On a stopped data directory the command runs a daemon of its own, until the memo is final.
+    assert here.process is not None
+    await here.send_usdc(wallet(1), seven, 1_500 * USDC)
+    await here.scanned()
+    await here.at(2)
+    await here.client.post("tick")
+    assert await asyncio.to_thread(here.process.stop) == 0
+    proving = asyncio.create_task(run_makewhole(here, "prove", "--json"))
+    while not proving.done():
+        await asyncio.to_thread(here.validator.finalize)
+        await asyncio.sleep(0.2)
+    made = json.loads(await proving)
+    assert (made["epoch"], made["publication_state"]) == (2, "finalized")
+    told = await run_makewhole(here, "verify", made["path"], "--previous", path, *trusting)
+    assert "outstanding negative equity: $0.00" in told
+    told = await run_makewhole(here, "reserves", "--html", "reserves.html")
+    assert "history" in told and "100.00%" in told
+    listed = json.loads(await run_makewhole(here, "reserves", "--json"))
+    assert [one["outstanding_negative_equity_usd6"] for one in listed] == [str(1_000 * USDC), "0"]
+    page = (here.folder / "reserves.html").read_text()
+    assert "<script" not in page and "Epoch 2" in page
+
+
+async def test_secrets_are_in_no_log_and_no_answer(here: World) -> None:
+    await here.start()
+    await opened(here)
+    body, bundle = await proved(here)
+    folder = here.folder / "data" / "proof"
+    master = (folder / "master.hex").read_text().strip()
+    assert (folder / "master.hex").stat().st_mode & 0o777 == 0o600
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files_of(here, "*.secret"))
+    assert folder.stat().st_mode & 0o777 == 0o700
+    shown = (here.process.log() if here.process else "") + json.dumps(body)
+    assert master not in shown and SEED.hex() not in shown
+    assert bytes.fromhex(master) not in bundle
+    record = await here.client.get("proof/record", subaccount="8/0")
+    assert bytes.fromhex(master) not in base64.b64decode(record["record"])
+    database = (here.folder / "data" / "makewhole.sqlite").read_bytes()
+    assert bytes.fromhex(master) not in database
