@@ -110,7 +110,8 @@ class View:
             if nonce_is_usable(message, self.account, next_nonce) is None:
                 return "BlockhashNotFound"
         known = self.ledger.transaction(str(transaction.signatures[0]))
-        if known is not None and known.slot <= self.slot:
+        # A validator remembers messages: one whose blockhash was replaced for a simulation is another one.
+        if known is not None and known.slot <= self.slot and known.transaction.message == message:
             return "AlreadyProcessed"
         return None
 

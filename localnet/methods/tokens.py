@@ -2,8 +2,7 @@
 
 Owns: getTokenAccountBalance, getTokenSupply, getTokenLargestAccounts, getTokenAccountsByOwner,
 getTokenAccountsByDelegate. Rules: amounts are raw units; uiAmount follows from the mint's decimals
-and, with Token-2022, from its
-interest or scale. Must not know: HTTP.
+and, with Token-2022, from its interest or scale. Must not know: HTTP.
 """
 
 from __future__ import annotations

@@ -278,6 +278,20 @@ def test_simulation_reports_and_keeps_nothing(rpc: Rpc, payer: Keypair) -> None:
     assert rpc.value("getBalance", target, {"commitment": "processed"}) == 0
 
 
+def test_a_landed_transaction_can_be_simulated_on_another_blockhash(
+    node: Validator, rpc: Rpc, payer: Keypair
+) -> None:
+    """A validator remembers the message: with its own blockhash it is known, with another one it is new."""
+    landed = v0(payer, rpc.blockhash("finalized"), pay(payer.pubkey(), Pubkey.new_unique(), SOL))
+    rpc.send(landed)
+    node.advance(10)
+    config = {"encoding": "base64"}
+    assert rpc.value("simulateTransaction", wire(landed), config)["err"] == "AlreadyProcessed"
+    again = rpc.value("simulateTransaction", wire(landed), {**config, "replaceRecentBlockhash": True})
+    assert (again["err"], again["unitsConsumed"]) == (None, 150)
+    assert again["postBalances"][0] == 8 * SOL - 2 * 5_000
+
+
 def test_simulation_refusals(rpc: Rpc, payer: Keypair) -> None:
     good = v0(payer, rpc.blockhash("finalized"), pay(payer.pubkey(), Pubkey.new_unique(), SOL))
     both = {"encoding": "base64", "sigVerify": True, "replaceRecentBlockhash": True}
