@@ -13,8 +13,10 @@ from .report import Row, as_json, show
 
 BENCHMARKS = {
     "engine": "deposits through the engine, in memory and durable",
+    "orders": "orders through the whole engine and through its book alone",
     "margin": "the full exact margin check of one subaccount",
     "screen": "who of 1,000,000 subaccounts might be endangered, after one market moved and after all",
+    "crash": "an hour of a market crash through the engine, and how it grows",
     "scan": "reading a block for 1,000,000 watched addresses",
     "localnet": "the embedded validator: time to the first answer, transfers per second",
     "latency": "what watching adds on top of finality",
