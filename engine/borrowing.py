@@ -189,13 +189,36 @@ def borrow_automatically(state: State, one: Subaccount, asset: str, units: int, 
     return True
 
 
-def obtain(state: State, one: Subaccount, asset: str, units: int, out: list[Event]) -> int:
-    """Make free cash of units: redeem what is lent as the pool allows, then borrow what is missing when
-    auto_borrow is on. Gives the free cash there is now.
+def plan_funding(
+    state: State, one: Subaccount, asset: str, units: int, *, may_borrow: bool
+) -> tuple[int, int] | None:
+    """Plan how free cash of units comes about: (to redeem, to borrow); None when it cannot (R11).
+
+    What is lent first, as the pool allows; then a borrow, when auto_borrow is on, the limit and the pool
+    allow it and no price is stale. The margin after it is for the caller to ask.
     """
-    redeem(state, one, asset, units - free_units(one, asset), out)
-    borrow_automatically(state, one, asset, units - free_units(one, asset), out)
-    return free_units(one, asset)
+    short = units - free_units(one, asset)
+    if short <= 0:
+        return 0, 0
+    to_redeem = min(short, redeemable_units(state, one, asset))
+    to_borrow = short - to_redeem
+    if not to_borrow:
+        return to_redeem, 0
+    if not (may_borrow and one.auto_borrow) or (
+        asset != SETTLEMENT_ASSET and asset not in state.index_prices
+    ):
+        return None
+    room = state.assets[asset].lending.borrow_limit_units - owed_units(state, one, asset)
+    if to_borrow > room or pool_fault(state, asset, to_borrow, [-to_redeem]) is not None:
+        return None
+    return None if stale_price_of(state, one, also=asset) else (to_redeem, to_borrow)
+
+
+def fund(state: State, one: Subaccount, asset: str, to_redeem: int, to_borrow: int, out: list[Event]) -> None:
+    """Do what `plan_funding` planned."""
+    redeem(state, one, asset, to_redeem, out)
+    if to_borrow:
+        borrow(state, one, asset, to_borrow, out)
 
 
 def max_borrow_units(state: State, subaccount: SubaccountId, asset: str) -> int:

@@ -8,6 +8,7 @@ liquidations come about.
 
 from __future__ import annotations
 
+from engine.borrowing import fund, plan_funding
 from engine.commands import CancelAllOrders, CancelOrder, PlaceOrder, SetMarketState
 from engine.events import Event, MarketStateSet, OrderCancelled, OrderRested, SpotTraded, Traded
 from engine.fixed import divide_down, is_not_multiple, multiple_down, notional_up_usd6, ppm_of_up
@@ -65,6 +66,8 @@ def place_order(state: State, command: PlaceOrder) -> Outcome:
     # No refusal below this line.
     out: list[Event] = []
     order_id = state.books[params.symbol].last_order_id + 1
+    if params.is_spot:
+        _fund_spot(state, command, one, params, plan, resting_units, out)
     _post_plan(state, one, params, is_buy, plan, order_id, out)
     if resting_units:
         rested = OrderRested(
@@ -313,24 +316,59 @@ def _condition_fault(
     return Rejected(RejectReason.INSUFFICIENT_INITIAL_MARGIN)
 
 
+def _spot_payment(
+    state: State, command: PlaceOrder, params: MarketParams, plan: Plan, resting_units: int
+) -> tuple[str, int]:
+    """Give what a spot order needs free: for its trades and for what its rest locks (R7, R12)."""
+    if command.side == "sell":
+        return params.asset, plan.filled_units + resting_units
+    lock_usd6 = 0
+    if resting_units:
+        decimals = state.assets[params.asset].decimals
+        lock_usd6 = notional_up_usd6(resting_units, command.price_e8, decimals)
+        lock_usd6 += max(0, ppm_of_up(lock_usd6, params.maker_fee_ppm))
+    return SETTLEMENT_ASSET, plan.notional_usd6 + plan.taker_fee_usd6 + lock_usd6
+
+
 def _after_spot(
     state: State, command: PlaceOrder, one: Subaccount, params: MarketParams, plan: Plan, resting_units: int
 ) -> Margin | Rejected:
-    """Give the margin after a spot order's trades, or refuse what it cannot pay with what is not locked."""
-    if command.side == "buy":
-        asset_units, usdc_units = plan.filled_units, -plan.notional_usd6 - plan.taker_fee_usd6
-        lock_usd6 = 0
-        if resting_units:
-            decimals = state.assets[params.asset].decimals
-            lock_usd6 = notional_up_usd6(resting_units, command.price_e8, decimals)
-            lock_usd6 += max(0, ppm_of_up(lock_usd6, params.maker_fee_ppm))
-        if lock_usd6 - usdc_units > spendable_units(state, one, SETTLEMENT_ASSET):
-            return Rejected(RejectReason.INSUFFICIENT_SETTLED_CASH)
+    """Give the margin after a spot order's trades, or refuse what it cannot pay with what is not locked, lent
+    or, when nothing of it rests, borrowed (R11).
+    """
+    payment, needed_units = _spot_payment(state, command, params, plan, resting_units)
+    funding = plan_funding(state, one, payment, needed_units, may_borrow=not resting_units)
+    if funding is None:
+        return Rejected(RejectReason.INSUFFICIENT_SETTLED_CASH)
+    if payment == SETTLEMENT_ASSET:
+        asset_units, usdc_units = plan.filled_units, funding[1] - plan.notional_usd6 - plan.taker_fee_usd6
     else:
-        asset_units, usdc_units = -plan.filled_units, plan.notional_usd6 - plan.taker_fee_usd6
-        if plan.filled_units + resting_units > spendable_units(state, one, params.asset):
-            return Rejected(RejectReason.INSUFFICIENT_SETTLED_CASH)
-    return margin_with(state, one, asset=params.asset, asset_units=asset_units, usdc_units=usdc_units)
+        asset_units, usdc_units = funding[1] - plan.filled_units, plan.notional_usd6 - plan.taker_fee_usd6
+    return margin_with(
+        state,
+        one,
+        asset=params.asset,
+        asset_units=asset_units,
+        usdc_units=usdc_units,
+        owed_asset=payment if funding[1] else "",
+        owed_more_units=funding[1],
+    )
+
+
+def _fund_spot(
+    state: State,
+    command: PlaceOrder,
+    one: Subaccount,
+    params: MarketParams,
+    plan: Plan,
+    resting_units: int,
+    out: list[Event],
+) -> None:
+    """Redeem and borrow what `_after_spot` has found to be missing (R11)."""
+    payment, needed_units = _spot_payment(state, command, params, plan, resting_units)
+    funding = plan_funding(state, one, payment, needed_units, may_borrow=not resting_units)
+    if funding is not None:
+        fund(state, one, payment, *funding, out)
 
 
 def _forced_units(

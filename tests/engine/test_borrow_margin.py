@@ -427,3 +427,64 @@ def test_max_borrow_is_what_passes(exchange: Exchange) -> None:
     assert max_borrow_units(exchange.state, "1/0", "SOL") == 0
     assert max_borrow_units(exchange.state, "fees", "SOL") == 0
     assert max_borrow_units(exchange.state, "2/0", "BTC") == 0
+
+
+def test_r11_spot_margin_sells_what_is_borrowed_in_the_same_step() -> None:
+    """R11: 1/0 sells 5 SOL it has not: 1 of cash, 1 of what it lent, 3 borrowed; then buys back."""
+    made = Exchange(replace(default_params(), auto_lend_default=0))
+    made.open("1/0", "2/0", "3/0")
+    made.prices(150)
+    made.deposit("1/0", 1_000 * USDC)
+    made.deposit("1/0", 2 * SOL, "SOL")
+    made.must(cm.Lend, "1/0", "SOL", SOL)
+    made.deposit("2/0", 100 * SOL, "SOL")
+    made.deposit("3/0", 10_000 * USDC)
+    sell = ("SOL/USDC", "sell", "ioc", 5 * SOL, 150 * DOLLAR_E8)
+    made.must(cm.PlaceOrder, "3/0", "SOL/USDC", "buy", "limit", 5 * SOL, 150 * DOLLAR_E8)
+    outcome = made.send(cm.PlaceOrder, "1/0", *sell)
+    assert isinstance(outcome, Rejected) and outcome.reason is RejectReason.INSUFFICIENT_SETTLED_CASH
+    made.must(cm.Lend, "2/0", "SOL", 100 * SOL)
+    # What rests is never borrowed for.
+    outcome = made.send(cm.PlaceOrder, "1/0", "SOL/USDC", "sell", "limit", 6 * SOL, 150 * DOLLAR_E8)
+    assert isinstance(outcome, Rejected) and outcome.reason is RejectReason.INSUFFICIENT_SETTLED_CASH
+    redeemed, borrowed, traded = made.must(cm.PlaceOrder, "1/0", *sell)
+    assert (redeemed.units, borrowed.units, traded.units) == (SOL, 3 * SOL, 5 * SOL)
+    # 750 less the taker's 0.04%.
+    assert made.cash("1/0") == 1_750 * USDC - 300_000
+    assert (made.cash("1/0", "SOL"), made.owed("1/0", "SOL")) == (0, 3 * SOL)
+    made.prices(100)
+    made.must(cm.PlaceOrder, "3/0", "SOL/USDC", "sell", "limit", 3 * SOL, 100 * DOLLAR_E8)
+    made.must(cm.PlaceOrder, "1/0", "SOL/USDC", "buy", "ioc", 3 * SOL, 100 * DOLLAR_E8)
+    assert (made.cash("1/0", "SOL"), made.owed("1/0", "SOL")) == (0, 0)
+    assert made.cash("1/0") == 1_450 * USDC - 300_000 - 120_000
+
+
+def test_r11_spot_margin_needs_initial_margin_and_the_will(exchange: Exchange) -> None:
+    """R11, R19: with $100 nobody sells 10 borrowed SOL; without auto_borrow nobody sells any."""
+    exchange.open("3/0")
+    exchange.deposit("1/0", 100 * USDC)
+    exchange.deposit("2/0", 100 * SOL, "SOL")
+    exchange.must(cm.Lend, "2/0", "SOL", 100 * SOL)
+    exchange.deposit("3/0", 10_000 * USDC)
+    exchange.must(cm.PlaceOrder, "3/0", "SOL/USDC", "buy", "limit", 10 * SOL, 150 * DOLLAR_E8)
+    outcome = exchange.send(cm.PlaceOrder, "1/0", "SOL/USDC", "sell", "ioc", 10 * SOL, 150 * DOLLAR_E8)
+    assert isinstance(outcome, Rejected) and outcome.reason is RejectReason.INSUFFICIENT_INITIAL_MARGIN
+    exchange.must(cm.SetLending, "1/0", 1, 0, 1)
+    outcome = exchange.send(cm.PlaceOrder, "1/0", "SOL/USDC", "sell", "ioc", SOL, 150 * DOLLAR_E8)
+    assert isinstance(outcome, Rejected) and outcome.reason is RejectReason.INSUFFICIENT_SETTLED_CASH
+    exchange.must(cm.SetLending, "1/0", 1, 1, 1)
+    exchange.must(cm.PlaceOrder, "1/0", "SOL/USDC", "sell", "ioc", SOL, 150 * DOLLAR_E8)
+    assert exchange.owed("1/0", "SOL") == SOL
+
+
+def test_r11_a_spot_purchase_on_borrowed_dollars(exchange: Exchange) -> None:
+    exchange.open("3/0")
+    exchange.deposit("1/0", 100 * USDC)
+    exchange.deposit("2/0", 5 * SOL, "SOL")
+    exchange.deposit("3/0", 1_000 * USDC)
+    exchange.must(cm.Lend, "3/0", "USDC", 1_000 * USDC)
+    exchange.must(cm.PlaceOrder, "2/0", "SOL/USDC", "sell", "limit", SOL, 150 * DOLLAR_E8)
+    exchange.must(cm.PlaceOrder, "1/0", "SOL/USDC", "buy", "fok", SOL, 150 * DOLLAR_E8)
+    # 150 + 0.04% - 100
+    assert (exchange.cash("1/0"), exchange.owed("1/0")) == (0, 50_060_000)
+    assert exchange.cash("1/0", "SOL") == SOL
