@@ -135,6 +135,19 @@ def test_r33_an_alarm_over_size_ends_when_it_is_mirrored_anew() -> None:
     assert asks == sc._REVIEW_EVERY - 1
 
 
+@pytest.mark.parametrize("usd6", [-(2**53) - 1, -(2**52), 2**52, 2**53 + 1, 2**70 + 1])
+def test_r33_a_difference_too_large_for_a_float_is_not_added(usd6: int) -> None:
+    """R33: a change in dollars beyond 2^51 mirrors the subaccount anew instead of being rounded into it."""
+    state = _many_markets(1)
+    ledger._cash(state, "1/0", "USDC", 2**52)
+    screen = attach(state)
+    screen.candidates(state)
+    assert screen.health_usd6("1/0") == 2**52
+    ledger._unsettled(state, "1/0", usd6)
+    screen.candidates(state)
+    assert screen.health_usd6("1/0") <= 2**52 + usd6
+
+
 def test_r33_whoever_needs_no_margin_is_no_candidate() -> None:
     """R33: empty subaccounts, cash, collateral and exactly nothing are not named; one unit of loss is."""
     state = _many_markets(1)
