@@ -18,6 +18,7 @@ from daemon.store.database import Database
 from daemon.store.rows import Batch
 from engine.journal import ENGINE_VERSION, GENESIS_HASH, Entry, JournalCorrupt, chain_hash, replay
 from engine.params import Params, params_from_json, params_to_json
+from engine.screen import attach
 from engine.state import State, load_state, new_state, state_hash
 
 META_PARAMS: Final = "params"
