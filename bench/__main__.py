@@ -21,6 +21,7 @@ BENCHMARKS = {
     "localnet": "the embedded validator: time to the first answer, transfers per second",
     "latency": "what watching adds on top of finality",
     "solvency": "the proof of solvency: an epoch, a record, checking them",
+    "proof": "what making a proof costs the daemon that serves deposits meanwhile",
 }
 
 
