@@ -41,7 +41,8 @@ def block_trade(state: State, command: BlockTrade) -> Outcome:
         if one.id in state.liquidations:
             return Rejected(RejectReason.IN_LIQUIDATION, one.id)
     for one, _, _ in sides:
-        if outstanding_of(state, one):
+        # A debtor who has come to collateral pays at the next tick; until then it takes no position (I8).
+        if one.id in state.debts or outstanding_of(state, one):
             return Rejected(RejectReason.OUTSTANDING_NEGATIVE_EQUITY, one.id)
     for one, base_units, quote_usd6 in sides:
         after = margin_with(state, one, market=command.market, base_units=base_units, quote_usd6=quote_usd6)
