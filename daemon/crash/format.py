@@ -22,6 +22,12 @@ def _three(hundredths: int) -> str:
     return f"{whole}.{rest // 10}" if whole >= 10 else f"{whole}.{rest:02d}"
 
 
+def against_mark(forgone_usd6: int) -> str:
+    """Say what the deleveraged gave up, or gained, against a close at mark (R24)."""
+    did = "gave up" if forgone_usd6 >= 0 else "gained"
+    return f"the deleveraged {did} {dollars(abs(forgone_usd6))} against a close at mark"
+
+
 def percent(ppm: int, digits: int = 1) -> str:
     """Write parts per million as percent, rounded toward zero."""
     scale = 10 ** (4 - digits)

@@ -69,6 +69,7 @@ class Cast:
     makers: tuple[str, ...]
     providers: tuple[str, ...]
     open_interest_usd6: dict[str, int]
+    provider_capital_usd6: int
 
     @property
     def total_open_interest_usd6(self) -> int:
@@ -138,7 +139,8 @@ class Population:
         self._borrow(customers)
         self.exchange.settle()
         self.exchange.attest()
-        return Cast(tuple(customers), makers, providers, held)
+        capital_usd6 = self._provider_capital(total_usd6) * len(providers)
+        return Cast(tuple(customers), makers, providers, held, capital_usd6)
 
     # -- drawing --
 
@@ -264,7 +266,7 @@ class Population:
         exchange = self.exchange
         for name in names:
             self._open(name)
-            exchange.deposit(name, "USDC", total_usd6 * shape.capital_ppm // PPM // len(names) + USDC)
+            exchange.deposit(name, "USDC", self._provider_capital(total_usd6))
             exchange.do(cm.RegisterBackstop(exchange.new_id("provider"), exchange.now_ns, name))
             for market, open_usd6 in held.items():
                 minute_usd6 = open_usd6 * shape.minute_ppm // PPM // len(names)
@@ -275,6 +277,10 @@ class Population:
                     )
                 )
         return names
+
+    def _provider_capital(self, total_usd6: int) -> int:
+        shape = self.scenario.backstop
+        return total_usd6 * shape.capital_ppm // PPM // max(1, shape.providers) + USDC
 
     def _borrow(self, customers: list[Customer]) -> None:
         """Let lenders lend what they have and borrowers borrow a share of their equity."""

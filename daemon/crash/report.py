@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from daemon.crash.format import clock, dollars, percent, share, units
+from daemon.crash.format import against_mark, clock, dollars, percent, share, units
 
 MOST_DEPOSITS = 300
 STAGES = (
@@ -202,6 +202,10 @@ def _liquidation_section(summary: dict[str, Any]) -> str:
         f"{summary['liquidations_recovered']:,} recovered, {summary['liquidations_closed']:,} closed, "
         f"{summary['liquidations_bankrupt']:,} bankrupt, {summary['in_liquidation_end']:,} still open"
     )
+    bore = (
+        f"Providers made {dollars(summary['providers_result_usd6'])} of it, positions at the last mark; "
+        f"{against_mark(summary['adl_forgone_usd6'])}."
+    )
     cards = (
         chart("stages", "Liquidated notional by stage", "what each span of time added", 12),
         chart("busy", "Subaccounts in liquidation", f"at the same time; in all: {outcomes}"),
@@ -215,7 +219,7 @@ def _liquidation_section(summary: dict[str, Any]) -> str:
     )
     return (
         "<h2>Liquidations</h2><p>First the book, in small steps inside a band; then providers with capacity; what "
-        f'they cannot take is netted and deleveraged. No fee is charged.</p><div class="grid">{"".join(cards)}</div>'
+        f'they cannot take is netted and deleveraged. No fee is charged. {bore}</p><div class="grid">{"".join(cards)}</div>'
     )
 
 

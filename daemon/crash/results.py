@@ -12,6 +12,7 @@ from typing import Any
 from daemon.crash.people import SentDeposit
 from daemon.crash.replay import Replay
 from engine.backstop import provider_capacities
+from engine.margin import margin_of
 from engine.params import params_to_json
 from engine.rejects import RejectReason
 from engine.stages import BOOK, STAGES, stage_shares
@@ -98,7 +99,15 @@ def _liquidations(replay: Replay) -> dict[str, Any]:
         "in_liquidation_peak": max(series["in_liquidation"]),
         "in_liquidation_end": series["in_liquidation"][-1],
         "adl_forgone_usd6": recorder.forgone_usd6,
+        "providers_result_usd6": _providers_result(replay),
     }
+
+
+def _providers_result(replay: Replay) -> int:
+    """Say what the backstop providers made of their capital, positions at the last mark."""
+    state, cast = replay.exchange.state, replay.cast
+    values = [margin_of(state, name).account_value_usd6 for name in cast.providers]
+    return sum(values) - cast.provider_capital_usd6
 
 
 def _half_liquidated(replay: Replay) -> int:

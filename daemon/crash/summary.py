@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from daemon.crash.format import clock, dollars, percent, share, shown
+from daemon.crash.format import against_mark, clock, dollars, percent, share, shown
 
 STAGE_WORDS = {
     "book": ("on the book", "green"),
@@ -100,6 +100,10 @@ def _facts(summary: dict[str, Any]) -> Table:
             "withdrawals",
             f"{summary['withdrawals_passed']:,} passed, {queued:,} queued "
             f"({summary['withdrawals_released']:,} released), {summary['withdrawals_refused']:,} refused",
+        ),
+        (
+            "who bore it",
+            f"backstop providers {usd['providers_result_usd6']}; {against_mark(summary['adl_forgone_usd6'])}",
         ),
         ("mark", f"at most {percent(summary['widest_mark_lag_ppm'])} from the price outside"),
     )

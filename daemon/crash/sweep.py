@@ -28,7 +28,7 @@ METRICS = (
     ("outstanding_peak_usd6", "Negative equity, peak", "usd6", "--adl"),
     ("claims_peak_usd6", "Winners' claims, peak", "usd6", "--index"),
     ("covered_by_fund_usd6", "Paid by the insurance fund", "usd6", "--book"),
-    ("fund_low_usd6", "Insurance fund, lowest", "usd6", "--book"),
+    ("providers_result_usd6", "Result of the backstop providers", "usd6", "--backstop"),
     ("widest_mark_lag_ppm", "Mark off the price outside, widest", "ppm", "--mark"),
     ("first_liquidation_s", "Second of the first liquidation", "count", "--violet"),
     ("half_liquidated_s", "Second by which half was liquidated", "count", "--violet"),

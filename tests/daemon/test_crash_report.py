@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from daemon.crash.format import clock, dollars, percent, share, units
+from daemon.crash.format import against_mark, clock, dollars, percent, share, units
 from daemon.crash.report import page, render
 from daemon.crash.results import results_of
 from daemon.crash.summary import show, show_sweep
@@ -156,6 +156,8 @@ def test_other_words_for_numbers() -> None:
     assert clock(3_605) == "60:05"
     assert units(1_500_000_000, 9) == "1.5" and units(-1_234_000_000, 6) == "-1,234"
     assert folder_of("[[0, 1]]") == "__0__1__"
+    assert against_mark(2_000_000) == "the deleveraged gave up $2 against a close at mark"
+    assert against_mark(-2_000_000) == "the deleveraged gained $2 against a close at mark"
 
 
 # -- in a browser --
