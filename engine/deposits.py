@@ -87,7 +87,8 @@ def preview_deposit(state: State, subaccount: SubaccountId, asset: str, units: i
         held=held,
         next_settlement_ns=state.next_settlement_ns(),
         fund_covers_usd6=0 if one.is_system else fund_would_cover_usd6(state, subaccount),
-        being_liquidated=not one.is_system and not meets_maintenance_margin(margin_with(state, one)),
+        being_liquidated=subaccount in state.liquidations
+        or (not one.is_system and not meets_maintenance_margin(margin_with(state, one))),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from engine import commands as cm
 from engine.apply import Accepted, Rejected
+from engine.deposits import preview_deposit
 from engine.events import (
     AutoDeleveraged,
     BorrowTakenOver,
@@ -186,7 +187,7 @@ def test_r20_who_is_in_liquidation_can_only_deposit(exchange: Exchange) -> None:
     exchange.open("1/1")
     mark(exchange, 148_50)
     exchange.deposit("1/0", 10 * USDC)
-    # Now above maintenance... no: 560 < 601. A little later it is between 100% and 105%.
+    # 610 of 601: it does not fail any more, but has not recovered (631.5) either.
     exchange.deposit("1/0", 50 * USDC)
     assert margin_of(exchange.state, "1/0").net_equity_usd6 > 601_425_000
     order = exchange.send(cm.PlaceOrder, "1/0", "SOL-PERP", "sell", "limit", SOL, 149 * 10**8, 1)
@@ -390,3 +391,13 @@ def test_r23_the_fund_takes_over_what_the_books_do_not_buy_back(exchange: Exchan
     assert exchange.cash("1/0") == 949_700_000 - taken.usd6
     assert not exchange.state.subaccounts["1/0"].borrowed
     assert exchange.state.subaccounts["insurance_fund"].borrowed
+
+
+def test_r29_a_preview_says_that_a_liquidation_is_on(exchange: Exchange) -> None:
+    """R29, R20: between 100% and 105% of maintenance nobody fails, but a liquidation goes on."""
+    leveraged(exchange)
+    assert not preview_deposit(exchange.state, "1/0", "USDC", USDC).being_liquidated
+    mark(exchange, 148_50)
+    exchange.deposit("1/0", 60 * USDC)
+    assert margin_of(exchange.state, "1/0").net_equity_usd6 > 601_425_000
+    assert preview_deposit(exchange.state, "1/0", "USDC", USDC).being_liquidated
