@@ -57,6 +57,7 @@ from engine.units import MAX_TEXT_LENGTH
 
 # What sending a held deposit back costs its sender: one signature and a token account that may be missing.
 RETURN_FEE_SIGNATURE_LAMPORTS = 5_000
+LISTED_AT_MOST = 1_000  # an answer that grows for ever would block the writer for ever longer
 
 
 class Refused(Exception):  # a refusal is an answer, not a failure
@@ -167,8 +168,10 @@ class Control:
         )
 
     async def deposits(self, subaccount: str | None, key: str | None) -> list[bodies.DepositBody]:
-        """List deposits with their receipts."""
-        rows = await self.runner.in_store(lambda database: database.deposits(subaccount=subaccount, key=key))
+        """List the newest deposits with their receipts, oldest first."""
+        rows = await self.runner.in_store(
+            lambda database: database.deposits(subaccount=subaccount, key=key, limit=LISTED_AT_MOST)
+        )
         return [_deposit_body(row) for row in rows]
 
     async def accept_held(self, request: bodies.DepositRequest) -> bodies.DoneBody:
@@ -324,8 +327,10 @@ class Control:
         )
 
     async def payouts(self, subaccount: str | None) -> list[bodies.PayoutBody]:
-        """List payouts in the order in which they were ordered."""
-        rows = await self.runner.in_store(lambda database: database.payouts(subaccount=subaccount))
+        """List the newest payouts in the order in which they were ordered."""
+        rows = await self.runner.in_store(
+            lambda database: database.payouts(subaccount=subaccount, limit=LISTED_AT_MOST)
+        )
         return [_payout_body(row) for row in rows]
 
     async def rule(self, request: bodies.RuleRequest) -> bodies.PayoutBody:

@@ -194,7 +194,10 @@ class Reserves:
         """
         wanted = [account for _, address in self._addresses.all() for account in self._accounts_of(address)]
         for _ in range(_ATTEMPTS):
-            endpoint = self._pool.by_health()[0].name  # one node, because two are rarely at the same slot
+            usable = self._pool.by_health()
+            if not usable:
+                raise TransportError("no usable endpoint to read the holdings from")
+            endpoint = usable[0].name  # one node, because two are rarely at the same slot
             slots: set[int] = set()
             units = {token.symbol: 0 for token in self._tokens}
             accounts: list[tuple[HeldAccount, int]] = []

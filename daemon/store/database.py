@@ -273,17 +273,17 @@ class Database:
         after_slot: int | None = None,
         limit: int = 1000,
     ) -> list[DepositRow]:
-        """Return deposits, oldest first, filtered by whatever is given."""
+        """Return the newest deposits, oldest first, filtered by what is given; limit -1 is all of them."""
         filters = {"subaccount = ?": subaccount, "key = ?": key, "status = ?": status, "slot > ?": after_slot}
         given = {clause: value for clause, value in filters.items() if value is not None}
         # Only what is given stands in the query: SQLite uses no index behind "? IS NULL OR ...".
         rows = self._rows(
             f"SELECT {_DEPOSIT_COLUMNS} FROM deposits WHERE {' AND '.join(given) or 'TRUE'} "  # noqa: S608
-            "ORDER BY slot, key LIMIT ?",
+            "ORDER BY slot DESC, key DESC LIMIT ?",
             *given.values(),
             limit,
         )
-        return [DepositRow(*(*row[:7], int(row[7]), *row[8:])) for row in rows]
+        return [DepositRow(*(*row[:7], int(row[7]), *row[8:])) for row in reversed(rows)]
 
     def unowed_units(self, *, up_to_slot: int) -> dict[tuple[str, str], int]:
         """Sum the units of dust and of refused deposits by (symbol, status), exactly.
@@ -318,18 +318,24 @@ class Database:
         return [EpochRow(*row) for row in reversed(rows)]
 
     def payouts(
-        self, *, subaccount: str | None = None, payout_id: str | None = None, unsettled: bool = False
+        self,
+        *,
+        subaccount: str | None = None,
+        payout_id: str | None = None,
+        unsettled: bool = False,
+        limit: int = -1,
     ) -> list[PayoutRow]:
-        """Return payouts in the order in which they were reserved."""
+        """Return the newest payouts in the order in which they were reserved; limit -1 is all of them."""
         filters = {"subaccount = ?": subaccount, "id = ?": payout_id}
         given = {clause: value for clause, value in filters.items() if value is not None}
         clauses = [*given, *(["settled_sequence IS NULL"] if unsettled else [])]
         rows = self._rows(
             f"SELECT {_PAYOUT_COLUMNS} FROM payouts WHERE {' AND '.join(clauses) or 'TRUE'} "  # noqa: S608
-            "ORDER BY reserved_sequence, id",
+            "ORDER BY reserved_sequence DESC, id DESC LIMIT ?",
             *given.values(),
+            limit,
         )
-        return [PayoutRow(*(*row[:4], int(row[4]), *row[5:])) for row in rows]
+        return [PayoutRow(*(*row[:4], int(row[4]), *row[5:])) for row in reversed(rows)]
 
 
 def _deposit_values(row: DepositRow) -> tuple[Any, ...]:

@@ -81,3 +81,11 @@ async def test_more_accounts_than_one_call_takes_are_read_as_of_one_slot(
     async with attesting(tmp_path, node, [str(key) for key in keys]) as (reserves, _, _):
         holdings = await reserves.read()
     assert holdings.units == {"SOL": 6 * 10**9}
+
+
+async def test_without_a_usable_endpoint_there_is_no_attestation(tmp_path: Path, node: Validator) -> None:
+    async with attesting(tmp_path, node, [str(Keypair().pubkey())]) as (reserves, _, _):
+        for state in reserves._pool.states.values():
+            state.banned = "another chain"
+        with pytest.raises(TransportError, match="no usable endpoint"):
+            await reserves.attest()

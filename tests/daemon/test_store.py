@@ -75,6 +75,17 @@ def test_d11_what_is_owed_to_nobody_is_summed_exactly_beyond_64_bits(database: D
     assert [row.key for row in database.deposits(after_slot=5)] == ["l:acc:m"]
 
 
+def test_a_list_that_is_cut_keeps_the_newest_oldest_first(database: Database) -> None:
+    for n in (1, 2, 3):
+        one = batch(n)
+        one.deposits = [deposit(f"sig{n}:acc:SOL", slot=n)]
+        database.write(one)
+    assert [row.slot for row in database.deposits(limit=2)] == [2, 3]
+    assert [row.slot for row in database.deposits(limit=-1)] == [1, 2, 3]
+    assert [row.id for row in database.payouts(limit=2)] == ["w2", "w3"]
+    assert [row.id for row in database.payouts()] == ["w1", "w2", "w3"]
+
+
 def test_what_every_attestation_asks_is_answered_from_an_index(database: Database) -> None:
     """A daemon that has seen millions of deposits must not read them all every minute."""
     asked: list[str] = []
