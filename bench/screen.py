@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine import ledger
+from engine import balances
 from engine.danger import endangered
 from engine.fixed import weight_down_ppm
 from engine.margin import margin_with, meets_maintenance_margin
@@ -90,7 +90,7 @@ class Population:
         for place in wanted.tolist():
             one = add_subaccount(state, self.names[place], "apply")
             # Where the dollars stand makes no difference to net equity.
-            ledger._unsettled(state, one.id, int(self.fixed_usd6[place]))
+            balances.change_unsettled(state, one.id, int(self.fixed_usd6[place]))
         for market in range(MARKETS):
             self._enter(state, wanted, self.places[market], self.bases[market], f"M{market}-PERP")
         self._enter(state, wanted, self.sol_places, self.sol_units, "")
@@ -100,9 +100,9 @@ class Population:
         _, _, at = np.intersect1d(wanted, places, assume_unique=True, return_indices=True)
         for place, amount in zip(places[at].tolist(), amounts[at].tolist(), strict=True):
             if market:
-                ledger._position(state, self.names[place], market, int(amount), 0, 1)
+                balances.change_position(state, self.names[place], market, int(amount), 0, 1)
             else:
-                ledger._cash(state, self.names[place], "SOL", int(amount))
+                balances.change_cash(state, self.names[place], "SOL", int(amount))
 
 
 def _moved(fraction: float, markets: range) -> dict[ColumnName, Factor]:
@@ -189,9 +189,9 @@ def _upkeep(population: Population, subaccounts: int, changes: int) -> list[Row]
             for number in rng.sample(range(subaccounts), changes):
                 if label == "traded":
                     market = f"M{rng.randrange(MARKETS)}-PERP"
-                    ledger._position(state, f"{number}/0", market, rng.randint(1, 10**6), -1, 1)
+                    balances.change_position(state, f"{number}/0", market, rng.randint(1, 10**6), -1, 1)
                 else:
-                    ledger._unsettled(state, f"{number}/0", rng.randint(1, 1_000))
+                    balances.change_unsettled(state, f"{number}/0", rng.randint(1, 1_000))
             begun = time.perf_counter()
             screen.candidates(state)
             taken.append(time.perf_counter() - begun)

@@ -1,4 +1,4 @@
-"""Postings: the only file that changes balances, one function per event (R5).
+"""Postings: what each event does, one function per event; nothing else changes a balance (R5).
 
 Owns: what each event does to balances, running totals and derived indices, as the events' docstrings say.
 Rules: an event that would make cash, pending or held negative raises LedgerError and is our bug; it is never
@@ -11,13 +11,20 @@ from collections.abc import Callable
 from typing import Any
 
 from engine import events as ev
+from engine.balances import (
+    LedgerError,
+    change_borrowed,
+    change_cash,
+    change_lent,
+    change_position,
+    change_unsettled,
+    set_aside,
+)
 from engine.book import Order
-from engine.fixed import entry_cost_after
 from engine.state import (
     BackstopCapacity,
     HeldDeposit,
     Liquidation,
-    Position,
     Price,
     State,
     Withdrawal,
@@ -32,12 +39,7 @@ from engine.units import (
     ROUNDING,
     SETTLEMENT_ASSET,
     SETTLEMENT_POOL,
-    SubaccountId,
 )
-
-
-class LedgerError(RuntimeError):
-    """A posting would break the ledger: a bug of the engine. The writer must stop."""
 
 
 def post(state: State, event: ev.Event) -> None:
@@ -51,115 +53,10 @@ def emit(state: State, out: list[ev.Event], event: ev.Event) -> None:
     out.append(event)
 
 
-def _equity_changes(state: State, subaccount: SubaccountId, usd6: int) -> None:
-    """Note for the screen (R33) what any price would value alike; a settlement nets to zero here."""
-    changes = state.equity_changes
-    changes[subaccount] = changes.get(subaccount, 0) + usd6
-
-
-def _cash(state: State, subaccount: SubaccountId, asset: str, units: int) -> None:
-    if units == 0:
-        return
-    one = state.subaccounts[subaccount]
-    cash = one.cash
-    after = cash.get(asset, 0) + units
-    if after > 0:
-        cash[asset] = after
-        if one.auto_lend:
-            state.idle[asset][subaccount] = None
-    elif after == 0:
-        del cash[asset]
-        state.idle[asset].pop(subaccount, None)
-    else:
-        raise LedgerError(f"cash of {subaccount} in {asset} would be {after}")
-    if asset == SETTLEMENT_ASSET:
-        _equity_changes(state, subaccount, units)
-    else:
-        state.reshaped[subaccount] = None
-    state.totals.cash_units[asset] += units
-
-
-def _lent(state: State, subaccount: SubaccountId, asset: str, shares: int) -> None:
-    pool = state.pools[asset]
-    pool.lent_shares += shares
-    pool.roundings += 1
-    _shares(state.subaccounts[subaccount].lent, subaccount, asset, shares)
-    state.reshaped[subaccount] = None
-
-
-def _borrowed(state: State, subaccount: SubaccountId, asset: str, shares: int) -> None:
-    pool = state.pools[asset]
-    if not pool.borrowed_shares:
-        # Nothing was owed until now, so nothing has accrued.
-        pool.accrued_ns = state.last_time_ns
-    pool.borrowed_shares += shares
-    pool.roundings += 1
-    borrowed = state.subaccounts[subaccount].borrowed
-    _shares(borrowed, subaccount, asset, shares)
-    state.reshaped[subaccount] = None
-    if borrowed:
-        state.borrowers[subaccount] = None
-    else:
-        state.borrowers.pop(subaccount, None)
-
-
-def _shares(held: dict[str, int], subaccount: SubaccountId, asset: str, shares: int) -> None:
-    after = held.get(asset, 0) + shares
-    if after > 0:
-        held[asset] = after
-    elif after == 0:
-        held.pop(asset, None)
-    else:
-        raise LedgerError(f"shares of {subaccount} in {asset} would be {after}")
-
-
-def _unsettled(state: State, subaccount: SubaccountId, usd6: int) -> None:
-    if usd6 == 0:
-        return
-    one = state.subaccounts[subaccount]
-    one.unsettled_usd6 += usd6
-    _equity_changes(state, subaccount, usd6)
-    state.totals.unsettled_usd6 += usd6
-    if one.unsettled_usd6:
-        state.unsettled_holders[subaccount] = None
-    else:
-        state.unsettled_holders.pop(subaccount, None)
-
-
-def _position(
-    state: State, subaccount: SubaccountId, market: str, base_units: int, quote_usd6: int, price_e8: int = 0
-) -> None:
-    """Change a position; price_e8 is the price of the trade when base changes (the entry price of R7)."""
-    one = state.subaccounts[subaccount]
-    position = one.positions.get(market)
-    if position is None:
-        position = one.positions[market] = Position()
-        if not one.is_system:
-            state.holders[market][subaccount] = None
-    if base_units:
-        position.entry_cost = entry_cost_after(position.base_units, position.entry_cost, base_units, price_e8)
-    position.base_units += base_units
-    position.quote_usd6 += quote_usd6
-    _equity_changes(state, subaccount, quote_usd6)
-    if base_units:
-        state.reshaped[subaccount] = None
-    state.totals.base_units[market] += base_units
-    state.totals.quote_usd6[market] += quote_usd6
-    if position.base_units == 0 and position.quote_usd6 == 0:
-        del one.positions[market]
-        state.holders[market].pop(subaccount, None)
-
-
-def _set_aside(totals: dict[str, int], asset: str, units: int) -> None:
-    totals[asset] += units
-    if totals[asset] < 0:
-        raise LedgerError(f"units set aside in {asset} would be {totals[asset]}")
-
-
 def _rounding(state: State, market: str, usd6: int) -> None:
     if usd6:
         state.rounding_postings += 1
-        _position(state, ROUNDING, market, 0, usd6)
+        change_position(state, ROUNDING, market, 0, usd6)
 
 
 def _subaccount_opened(state: State, event: ev.SubaccountOpened) -> None:
@@ -178,8 +75,12 @@ def _prices_updated(state: State, event: ev.PricesUpdated) -> None:
 
 
 def _block_traded(state: State, event: ev.BlockTraded) -> None:
-    _position(state, event.buyer, event.market, event.base_units, event.buyer_quote_usd6, event.price_e8)
-    _position(state, event.seller, event.market, -event.base_units, event.seller_quote_usd6, event.price_e8)
+    change_position(
+        state, event.buyer, event.market, event.base_units, event.buyer_quote_usd6, event.price_e8
+    )
+    change_position(
+        state, event.seller, event.market, -event.base_units, event.seller_quote_usd6, event.price_e8
+    )
     _rounding(state, event.market, event.rounding_usd6)
 
 
@@ -221,21 +122,21 @@ def _off_the_book(state: State, event: ev.Traded | ev.SpotTraded) -> tuple[int, 
 def _traded(state: State, event: ev.Traded) -> None:
     market, price_e8 = event.market, event.price_e8
     units, notional_usd6 = _off_the_book(state, event)
-    _position(state, event.maker, market, -units, notional_usd6 - event.maker_fee_usd6, price_e8)
-    _position(state, event.taker, market, units, -notional_usd6 - event.taker_fee_usd6, price_e8)
+    change_position(state, event.maker, market, -units, notional_usd6 - event.maker_fee_usd6, price_e8)
+    change_position(state, event.taker, market, units, -notional_usd6 - event.taker_fee_usd6, price_e8)
     fees_usd6 = event.maker_fee_usd6 + event.taker_fee_usd6
     if fees_usd6:
-        _position(state, FEES, market, 0, fees_usd6)
+        change_position(state, FEES, market, 0, fees_usd6)
 
 
 def _spot_traded(state: State, event: ev.SpotTraded) -> None:
     asset = state.markets[event.market].asset
     units, notional_usd6 = _off_the_book(state, event)
-    _cash(state, event.maker, SETTLEMENT_ASSET, notional_usd6 - event.maker_fee_usd6)
-    _cash(state, event.taker, SETTLEMENT_ASSET, -notional_usd6 - event.taker_fee_usd6)
-    _cash(state, FEES, SETTLEMENT_ASSET, event.maker_fee_usd6 + event.taker_fee_usd6)
-    _cash(state, event.maker, asset, -units)
-    _cash(state, event.taker, asset, units)
+    change_cash(state, event.maker, SETTLEMENT_ASSET, notional_usd6 - event.maker_fee_usd6)
+    change_cash(state, event.taker, SETTLEMENT_ASSET, -notional_usd6 - event.taker_fee_usd6)
+    change_cash(state, FEES, SETTLEMENT_ASSET, event.maker_fee_usd6 + event.taker_fee_usd6)
+    change_cash(state, event.maker, asset, -units)
+    change_cash(state, event.taker, asset, units)
 
 
 def _market_state_set(state: State, event: ev.MarketStateSet) -> None:
@@ -254,33 +155,33 @@ def _quotes_taken(state: State, event: ev.QuotesTaken) -> None:
 
 def _funding_paid(state: State, event: ev.FundingPaid) -> None:
     for subaccount, usd6 in event.payments:
-        _position(state, subaccount, event.market, 0, usd6)
+        change_position(state, subaccount, event.market, 0, usd6)
     # Each payment was rounded by less than 1 usd6 (I9).
     state.rounding_postings += len(event.payments)
     if event.rounding_usd6:
-        _position(state, ROUNDING, event.market, 0, event.rounding_usd6)
+        change_position(state, ROUNDING, event.market, 0, event.rounding_usd6)
 
 
 def _pnl_settled(state: State, event: ev.PnlSettled) -> None:
     if event.subaccount == ROUNDING:
         state.rounding_postings += 1
-    _position(state, event.subaccount, event.market, 0, -event.pnl_usd6)
-    _unsettled(state, event.subaccount, event.pnl_usd6)
+    change_position(state, event.subaccount, event.market, 0, -event.pnl_usd6)
+    change_unsettled(state, event.subaccount, event.pnl_usd6)
 
 
 def _backstop_filled(state: State, event: ev.BackstopFilled) -> None:
     market, units, price_e8 = event.market, event.base_units, event.price_e8
-    _position(state, event.subaccount, market, units, event.quote_usd6, price_e8)
-    _position(state, event.provider, market, -units, event.provider_quote_usd6, price_e8)
+    change_position(state, event.subaccount, market, units, event.quote_usd6, price_e8)
+    change_position(state, event.provider, market, -units, event.provider_quote_usd6, price_e8)
     _rounding(state, event.market, event.rounding_usd6)
-    _unsettled(state, INSURANCE_FUND, event.fund_usd6)
+    change_unsettled(state, INSURANCE_FUND, event.fund_usd6)
 
 
 def _closed_against(state: State, event: ev.PositionsNetted | ev.AutoDeleveraged) -> None:
     market, units = event.market, event.base_units
     price_e8 = event.price_e8 if isinstance(event, ev.AutoDeleveraged) else event.mark_price_e8
-    _position(state, event.subaccount, market, units, event.quote_usd6, price_e8)
-    _position(state, event.counterparty, market, -units, event.counterparty_quote_usd6, price_e8)
+    change_position(state, event.subaccount, market, units, event.quote_usd6, price_e8)
+    change_position(state, event.counterparty, market, -units, event.counterparty_quote_usd6, price_e8)
     _rounding(state, event.market, event.rounding_usd6)
 
 
@@ -315,25 +216,25 @@ def _backstop_left(state: State, event: ev.BackstopLeft) -> None:
 
 
 def _loss_collected(state: State, event: ev.LossCollected) -> None:
-    _cash(state, event.subaccount, SETTLEMENT_ASSET, -event.units)
-    _cash(state, SETTLEMENT_POOL, SETTLEMENT_ASSET, event.units)
-    _unsettled(state, event.subaccount, event.units)
+    change_cash(state, event.subaccount, SETTLEMENT_ASSET, -event.units)
+    change_cash(state, SETTLEMENT_POOL, SETTLEMENT_ASSET, event.units)
+    change_unsettled(state, event.subaccount, event.units)
 
 
 def _fund_buys(state: State, asset: str, units: int, paid_usd6: int, owed_usd6: int) -> None:
-    _cash(state, INSURANCE_FUND, asset, units)
+    change_cash(state, INSURANCE_FUND, asset, units)
     _fund_pays(state, paid_usd6, owed_usd6)
 
 
 def _fund_pays(state: State, paid_usd6: int, owed_usd6: int) -> None:
-    _cash(state, INSURANCE_FUND, SETTLEMENT_ASSET, -paid_usd6)
-    _cash(state, SETTLEMENT_POOL, SETTLEMENT_ASSET, paid_usd6)
-    _unsettled(state, INSURANCE_FUND, -owed_usd6)
+    change_cash(state, INSURANCE_FUND, SETTLEMENT_ASSET, -paid_usd6)
+    change_cash(state, SETTLEMENT_POOL, SETTLEMENT_ASSET, paid_usd6)
+    change_unsettled(state, INSURANCE_FUND, -owed_usd6)
 
 
 def _collateral_converted(state: State, event: ev.CollateralConverted) -> None:
-    _cash(state, event.subaccount, event.asset, -event.units)
-    _unsettled(state, event.subaccount, event.usd6)
+    change_cash(state, event.subaccount, event.asset, -event.units)
+    change_unsettled(state, event.subaccount, event.usd6)
     _fund_buys(state, event.asset, event.units, event.fund_paid_usd6, event.fund_owed_usd6)
 
 
@@ -347,60 +248,60 @@ def _debt_ended(state: State, event: ev.DebtEnded) -> None:
 
 
 def _debt_covered(state: State, event: ev.DebtCovered) -> None:
-    _cash(state, INSURANCE_FUND, SETTLEMENT_ASSET, -event.units)
-    _cash(state, SETTLEMENT_POOL, SETTLEMENT_ASSET, event.units)
-    _unsettled(state, event.subaccount, event.units)
+    change_cash(state, INSURANCE_FUND, SETTLEMENT_ASSET, -event.units)
+    change_cash(state, SETTLEMENT_POOL, SETTLEMENT_ASSET, event.units)
+    change_unsettled(state, event.subaccount, event.units)
 
 
 def _claim_paid(state: State, event: ev.ClaimPaid) -> None:
-    _cash(state, SETTLEMENT_POOL, SETTLEMENT_ASSET, -event.units)
-    _cash(state, event.subaccount, SETTLEMENT_ASSET, event.units)
-    _unsettled(state, event.subaccount, -event.units)
+    change_cash(state, SETTLEMENT_POOL, SETTLEMENT_ASSET, -event.units)
+    change_cash(state, event.subaccount, SETTLEMENT_ASSET, event.units)
+    change_unsettled(state, event.subaccount, -event.units)
 
 
 def _loss_socialized(state: State, event: ev.LossSocialized) -> None:
-    _unsettled(state, event.subaccount, event.extinguished_usd6)
+    change_unsettled(state, event.subaccount, event.extinguished_usd6)
     for winner, cut_usd6 in event.cuts:
-        _unsettled(state, winner, -cut_usd6)
+        change_unsettled(state, winner, -cut_usd6)
 
 
 def _deposit_applied(state: State, event: ev.DepositApplied) -> None:
     asset = event.asset
     if event.was_held:
-        _set_aside(state.totals.held_units, asset, -event.deposited_units)
+        set_aside(state.totals.held_units, asset, -event.deposited_units)
         del state.held[event.deposit_id]
     else:
         state.deposited_units[asset] += event.deposited_units
-    _cash(state, event.subaccount, asset, event.credited_units)
+    change_cash(state, event.subaccount, asset, event.credited_units)
     if event.applied_units:
         units = event.applied_units - event.repaid_units
-        _unsettled(state, event.subaccount, event.applied_usd6 - event.repaid_usd6)
+        change_unsettled(state, event.subaccount, event.applied_usd6 - event.repaid_usd6)
         if asset == SETTLEMENT_ASSET:
-            _cash(state, SETTLEMENT_POOL, asset, units)
+            change_cash(state, SETTLEMENT_POOL, asset, units)
         else:
             _fund_buys(state, asset, units, event.fund_paid_usd6, event.fund_owed_usd6)
     if event.repaid_shares:
-        _cash(state, LENDING_POOL, asset, event.repaid_units)
-        _borrowed(state, event.subaccount, asset, -event.repaid_shares)
+        change_cash(state, LENDING_POOL, asset, event.repaid_units)
+        change_borrowed(state, event.subaccount, asset, -event.repaid_shares)
     if event.network_fees_collected_units:
-        _cash(state, event.subaccount, asset, -event.network_fees_collected_units)
+        change_cash(state, event.subaccount, asset, -event.network_fees_collected_units)
         state.network_fees_owed_units -= event.network_fees_collected_units
 
 
 def _deposit_held(state: State, event: ev.DepositHeld) -> None:
     state.deposited_units[event.asset] += event.units
-    _set_aside(state.totals.held_units, event.asset, event.units)
+    set_aside(state.totals.held_units, event.asset, event.units)
     state.held[event.deposit_id] = HeldDeposit(
         event.deposit_id, event.subaccount, event.asset, event.units, event.sender
     )
 
 
 def _deposit_returned(state: State, event: ev.DepositReturned) -> None:
-    _set_aside(state.totals.held_units, event.asset, -event.units - event.charged_units)
+    set_aside(state.totals.held_units, event.asset, -event.units - event.charged_units)
     del state.held[event.deposit_id]
-    _cash(state, FEES, event.asset, event.charged_units - event.network_fees_collected_units)
+    change_cash(state, FEES, event.asset, event.charged_units - event.network_fees_collected_units)
     state.network_fees_owed_units -= event.network_fees_collected_units
-    _set_aside(state.totals.pending_units, event.asset, event.units)
+    set_aside(state.totals.pending_units, event.asset, event.units)
     state.withdrawals[event.withdrawal_id] = Withdrawal(
         withdrawal_id=event.withdrawal_id,
         subaccount=event.subaccount,
@@ -415,8 +316,8 @@ def _deposit_returned(state: State, event: ev.DepositReturned) -> None:
 
 
 def _transfer_made(state: State, event: ev.TransferMade) -> None:
-    _cash(state, event.source, event.asset, -event.units)
-    _cash(state, event.target, event.asset, event.units)
+    change_cash(state, event.source, event.asset, -event.units)
+    change_cash(state, event.target, event.asset, event.units)
 
 
 def _lending_set(state: State, event: ev.LendingSet) -> None:
@@ -435,52 +336,52 @@ def _interest_accrued(state: State, event: ev.InterestAccrued) -> None:
         raise LedgerError(f"an index of {event.asset} would fall (I6)")
     pool.borrow_index_e18, pool.lend_index_e18 = event.borrow_index_e18, event.lend_index_e18
     pool.accrued_ns = state.last_time_ns
-    _lent(state, FEES, event.asset, event.fee_shares)
+    change_lent(state, FEES, event.asset, event.fee_shares)
 
 
 def _lent_cash(state: State, event: ev.Lent) -> None:
-    _cash(state, event.subaccount, event.asset, -event.units)
-    _cash(state, LENDING_POOL, event.asset, event.units)
-    _lent(state, event.subaccount, event.asset, event.shares)
+    change_cash(state, event.subaccount, event.asset, -event.units)
+    change_cash(state, LENDING_POOL, event.asset, event.units)
+    change_lent(state, event.subaccount, event.asset, event.shares)
 
 
 def _redeemed(state: State, event: ev.Redeemed) -> None:
-    _lent(state, event.subaccount, event.asset, -event.shares)
-    _cash(state, LENDING_POOL, event.asset, -event.units)
-    _cash(state, event.subaccount, event.asset, event.units)
+    change_lent(state, event.subaccount, event.asset, -event.shares)
+    change_cash(state, LENDING_POOL, event.asset, -event.units)
+    change_cash(state, event.subaccount, event.asset, event.units)
 
 
 def _borrowed_cash(state: State, event: ev.Borrowed) -> None:
-    _cash(state, LENDING_POOL, event.asset, -event.units)
-    _cash(state, event.subaccount, event.asset, event.units)
-    _borrowed(state, event.subaccount, event.asset, event.shares)
+    change_cash(state, LENDING_POOL, event.asset, -event.units)
+    change_cash(state, event.subaccount, event.asset, event.units)
+    change_borrowed(state, event.subaccount, event.asset, event.shares)
 
 
 def _repaid(state: State, event: ev.Repaid) -> None:
-    _cash(state, event.subaccount, event.asset, -event.cash_units)
-    _cash(state, LENDING_POOL, event.asset, event.cash_units)
-    _lent(state, event.subaccount, event.asset, -event.lent_shares)
-    _borrowed(state, event.subaccount, event.asset, -event.shares)
+    change_cash(state, event.subaccount, event.asset, -event.cash_units)
+    change_cash(state, LENDING_POOL, event.asset, event.cash_units)
+    change_lent(state, event.subaccount, event.asset, -event.lent_shares)
+    change_borrowed(state, event.subaccount, event.asset, -event.shares)
 
 
 def _borrow_taken_over(state: State, event: ev.BorrowTakenOver) -> None:
     # The fund first, so that the pool is never without a borrower in between.
-    _borrowed(state, INSURANCE_FUND, event.asset, event.shares)
-    _borrowed(state, event.subaccount, event.asset, -event.shares)
-    _unsettled(state, event.subaccount, -event.usd6)
-    _unsettled(state, INSURANCE_FUND, event.usd6)
+    change_borrowed(state, INSURANCE_FUND, event.asset, event.shares)
+    change_borrowed(state, event.subaccount, event.asset, -event.shares)
+    change_unsettled(state, event.subaccount, -event.usd6)
+    change_unsettled(state, INSURANCE_FUND, event.usd6)
 
 
 def _lent_converted(state: State, event: ev.LentConverted) -> None:
-    _lent(state, event.subaccount, event.asset, -event.shares)
-    _lent(state, INSURANCE_FUND, event.asset, event.shares)
-    _unsettled(state, event.subaccount, event.usd6)
+    change_lent(state, event.subaccount, event.asset, -event.shares)
+    change_lent(state, INSURANCE_FUND, event.asset, event.shares)
+    change_unsettled(state, event.subaccount, event.usd6)
     _fund_pays(state, event.fund_paid_usd6, event.fund_owed_usd6)
 
 
 def _take_aside(state: State, event: ev.WithdrawalQueued | ev.WithdrawalReserved) -> Withdrawal:
-    _cash(state, event.subaccount, event.asset, -event.units)
-    _set_aside(state.totals.pending_units, event.asset, event.units)
+    change_cash(state, event.subaccount, event.asset, -event.units)
+    set_aside(state.totals.pending_units, event.asset, event.units)
     made = Withdrawal(
         withdrawal_id=event.withdrawal_id,
         subaccount=event.subaccount,
@@ -511,13 +412,13 @@ def _withdrawal_reserved(state: State, event: ev.WithdrawalReserved) -> None:
 
 
 def _network_fee(state: State, fee_units: int, owed_units: int) -> None:
-    _cash(state, FEES, NETWORK_FEE_ASSET, owed_units - fee_units)
+    change_cash(state, FEES, NETWORK_FEE_ASSET, owed_units - fee_units)
     state.network_fees_paid_units += fee_units
     state.network_fees_owed_units += owed_units
 
 
 def _withdrawal_paid(state: State, event: ev.WithdrawalPaid) -> None:
-    _set_aside(state.totals.pending_units, event.asset, -event.units)
+    set_aside(state.totals.pending_units, event.asset, -event.units)
     state.withdrawn_units[event.asset] += event.units
     state.withdrawals[event.withdrawal_id].status = "paid"
     _network_fee(state, event.network_fee_units, event.network_fee_owed_units)
@@ -527,14 +428,14 @@ def _withdrawal_returned(state: State, event: ev.WithdrawalReturned) -> None:
     withdrawal = state.withdrawals[event.withdrawal_id]
     withdrawal.status = "returned"
     state.queued.pop(event.withdrawal_id, None)
-    _set_aside(state.totals.pending_units, event.asset, -event.units)
+    set_aside(state.totals.pending_units, event.asset, -event.units)
     if event.held_deposit_id:
-        _set_aside(state.totals.held_units, event.asset, event.units)
+        set_aside(state.totals.held_units, event.asset, event.units)
         state.held[event.held_deposit_id] = HeldDeposit(
             event.held_deposit_id, event.subaccount, event.asset, event.units, withdrawal.destination
         )
     else:
-        _cash(state, event.subaccount, event.asset, event.units)
+        change_cash(state, event.subaccount, event.asset, event.units)
     _network_fee(state, event.network_fee_units, event.network_fee_owed_units)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine import balances
 from engine import commands as cm
-from engine import ledger
 from engine import screen as sc
 from engine.danger import endangered
 from engine.fixed import margin_ratio_up_ppm, notional_down_usd6, notional_up_usd6, ppm_of_up, scale_up
@@ -107,7 +107,7 @@ def test_r33_what_is_too_large_for_the_columns_errs_toward_an_alarm(sign: int, c
     subaccount that became too negative is looked at until it is mirrored anew."""
     state = _many_markets(count)
     for market in state.markets:
-        ledger._position(state, "1/0", market, sign * usd6 * 1_000, 0, 10**8)
+        balances.change_position(state, "1/0", market, sign * usd6 * 1_000, 0, 10**8)
     screen = attach(state)
     for step in range(20):
         named = screen.candidates(state)
@@ -121,8 +121,8 @@ def test_r33_what_is_too_large_for_the_columns_errs_toward_an_alarm(sign: int, c
 def test_r33_an_alarm_over_size_ends_when_it_is_mirrored_anew() -> None:
     """R33: a short that a price spike made larger than a column holds is named until the next review."""
     state = _many_markets(1)
-    ledger._position(state, "1/0", "M0", -SOL, 0, 10**8)
-    ledger._cash(state, "1/0", "USDC", 10 * USDC)
+    balances.change_position(state, "1/0", "M0", -SOL, 0, 10**8)
+    balances.change_cash(state, "1/0", "USDC", 10 * USDC)
     screen = attach(state)
     assert screen.candidates(state) == []
     state.mark_prices["M0"] = Price(10**18, 0)
@@ -139,11 +139,11 @@ def test_r33_an_alarm_over_size_ends_when_it_is_mirrored_anew() -> None:
 def test_r33_a_difference_too_large_for_a_float_is_not_added(usd6: int) -> None:
     """R33: a change in dollars beyond 2^51 mirrors the subaccount anew instead of being rounded into it."""
     state = _many_markets(1)
-    ledger._cash(state, "1/0", "USDC", 2**52)
+    balances.change_cash(state, "1/0", "USDC", 2**52)
     screen = attach(state)
     screen.candidates(state)
     assert screen.health_usd6("1/0") == 2**52
-    ledger._unsettled(state, "1/0", usd6)
+    balances.change_unsettled(state, "1/0", usd6)
     screen.candidates(state)
     assert screen.health_usd6("1/0") <= 2**52 + usd6
 
@@ -154,12 +154,12 @@ def test_r33_whoever_needs_no_margin_is_no_candidate() -> None:
     state.index_prices["SOL"] = Price(10**8, 0)
     screen = attach(state)
     assert screen.candidates(state) == []
-    ledger._cash(state, "1/0", "SOL", 1)
+    balances.change_cash(state, "1/0", "SOL", 1)
     assert screen.candidates(state) == []
-    ledger._unsettled(state, "1/0", -1)
+    balances.change_unsettled(state, "1/0", -1)
     assert screen.candidates(state) == ["1/0"]
     assert [one.id for one in endangered(state)] == ["1/0"]
-    ledger._unsettled(state, "1/0", 1)
+    balances.change_unsettled(state, "1/0", 1)
     assert screen.candidates(state) == []
 
 
@@ -167,7 +167,7 @@ def test_r33_lent_units_may_be_seen_smaller_but_not_for_ever() -> None:
     """R33: what is lent counts as when it was mirrored, 16 ppm lower; when the index has doubled, anew."""
     state = _many_markets(1)
     state.index_prices["SOL"] = Price(10**10, 0)
-    ledger._lent(state, "1/0", "SOL", 1_000 * SOL)
+    balances.change_lent(state, "1/0", "SOL", 1_000 * SOL)
     screen = attach(state)
     screen.candidates(state)
     first = screen.health_usd6("1/0")
@@ -191,7 +191,7 @@ def test_r33_lent_units_that_grow_never_beat_the_exact_weight(seed: int) -> None
     state = new_state(replace(base, assets=(base.assets[0], sol, base.assets[2])))
     state.index_prices["SOL"] = Price(rng.randint(1, 10**12), 0)
     add_subaccount(state, "1/0", "apply")
-    ledger._lent(state, "1/0", "SOL", rng.randint(1, 10 ** rng.randint(1, 17)))
+    balances.change_lent(state, "1/0", "SOL", rng.randint(1, 10 ** rng.randint(1, 17)))
     screen = attach(state)
     screen.candidates(state)
     for step in range(1, 200):
@@ -216,8 +216,8 @@ def test_r33_only_the_market_that_moved_is_looked_at() -> None:
     state = _many_markets(3)
     for number in range(2, 200):
         add_subaccount(state, f"{number}/0", "apply")
-        ledger._cash(state, f"{number}/0", "USDC", 100 * USDC)
-        ledger._position(state, f"{number}/0", f"M{number % 3}", SOL, -USDC, 10**8)
+        balances.change_cash(state, f"{number}/0", "USDC", 100 * USDC)
+        balances.change_position(state, f"{number}/0", f"M{number % 3}", SOL, -USDC, 10**8)
     screen = state.screen = _Counting(state.params)
     state.reshaped.update(dict.fromkeys(state.subaccounts))
     screen.candidates(state)
@@ -258,14 +258,14 @@ def test_r33_columns_given_whole_say_what_subaccounts_say() -> None:
         if name not in state.subaccounts:
             add_subaccount(state, name, "apply")
         fixed.append(rng.randint(1, 300 * USDC))
-        ledger._cash(state, name, "USDC", fixed[-1])
+        balances.change_cash(state, name, "USDC", fixed[-1])
         for market in rng.sample(range(4), 2):
             base = rng.randint(-200 * SOL, 200 * SOL)
-            ledger._position(state, name, f"M{market}", base, 0, 10**8)
+            balances.change_position(state, name, f"M{market}", base, 0, 10**8)
             held[f"M{market}"][0].append(place)
             held[f"M{market}"][1].append(base)
         units = rng.randint(1, SOL)
-        ledger._cash(state, name, "SOL", units)
+        balances.change_cash(state, name, "SOL", units)
         weight = sc.weight_down_ppm(900_000, 1_000, units, 9)
         collateral[0].append(place)
         collateral[1].append(units * weight)

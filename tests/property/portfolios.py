@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from engine import ledger
+from engine import balances
 from engine.margin import Margin, margin_of
 from engine.params import AssetParams, LendingParams, MarketParams, Params, default_params
 from engine.state import Price, State, add_subaccount, new_state
@@ -51,23 +51,23 @@ class Portfolios:
         one = state.subaccounts[name]
         kind = rng.randint(0, 6)
         if kind == 0:
-            ledger._position(state, name, market, self.signed(), self.signed(), self.price())
+            balances.change_position(state, name, market, self.signed(), self.signed(), self.price())
         elif kind == 1 and market in one.positions:
             held = one.positions[market]
-            ledger._position(state, name, market, -held.base_units, -held.quote_usd6, self.price())
+            balances.change_position(state, name, market, -held.base_units, -held.quote_usd6, self.price())
         elif kind == 2:
-            ledger._unsettled(state, name, self.signed())
+            balances.change_unsettled(state, name, self.signed())
         elif kind == 3:
-            ledger._cash(state, name, asset, max(-one.cash.get(asset, 0), self.signed()))
+            balances.change_cash(state, name, asset, max(-one.cash.get(asset, 0), self.signed()))
         elif kind == 4:
-            ledger._lent(state, name, asset, max(-one.lent.get(asset, 0), self.signed()))
+            balances.change_lent(state, name, asset, max(-one.lent.get(asset, 0), self.signed()))
         elif kind == 5:
-            ledger._borrowed(state, name, asset, max(-one.borrowed.get(asset, 0), self.signed()))
+            balances.change_borrowed(state, name, asset, max(-one.borrowed.get(asset, 0), self.signed()))
         elif market in one.positions:
             # A settlement (R26): from quote to unsettled, worth nothing in sum.
             pnl_usd6 = self.signed()
-            ledger._position(state, name, market, 0, -pnl_usd6)
-            ledger._unsettled(state, name, pnl_usd6)
+            balances.change_position(state, name, market, 0, -pnl_usd6)
+            balances.change_unsettled(state, name, pnl_usd6)
 
     def move(self) -> None:
         """Move one mark, one index or one pool's interest."""
@@ -86,7 +86,7 @@ class Portfolios:
 
     def steer(self, name: str, health_usd6: int) -> None:
         """Give a subaccount the unsettled that makes net equity - maintenance margin what is asked."""
-        ledger._unsettled(self.state, name, health_usd6 - health_of(margin_of(self.state, name)))
+        balances.change_unsettled(self.state, name, health_usd6 - health_of(margin_of(self.state, name)))
 
 
 def health_of(margin: Margin) -> int:
