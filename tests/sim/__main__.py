@@ -23,6 +23,7 @@ from engine.journal import JournalCorrupt
 from engine.state import state_hash
 
 from .auditor import NOT_PREDICTED
+from .crash import SmallCrash
 from .simulation import Simulation, replay_journal, write_journal
 
 CANDIDATES = Path(__file__).parent.parent / "golden" / "candidates"
@@ -37,10 +38,13 @@ def main(arguments: list[str] | None = None) -> int:
         "--check-every", type=int, default=20, help="full invariant check every n commands (20)"
     )
     parser.add_argument("--replay", type=Path, help="replay a journal that a failed run wrote, then stop")
+    parser.add_argument("--crash-seeds", type=int, help="audit small random crashes, seeds 1 to n, then stop")
     options = parser.parse_args(arguments)
     console = Console()
     if options.replay is not None:
         return _replay(console, options.replay)
+    if options.crash_seeds is not None:
+        return _crash(console, options.crash_seeds)
     if options.steps < 1 or options.check_every < 1:
         parser.error("--steps and --check-every must be at least 1")
     seed = options.seed if options.seed is not None else secrets.randbelow(2**32)
@@ -72,6 +76,32 @@ def _simulate(console: Console, simulation: Simulation, steps: int) -> int:
         f"invariants hold, replay from nothing and from a snapshot gives {final[:16]}…"
     )
     return 0
+
+
+def _crash(console: Console, seeds: int) -> int:
+    """Audit many small crashes; every failure is printed and its journal kept."""
+    started, counts, failed = time.monotonic(), Counter[str](), []
+    columns = (TextColumn("crashes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("crashes", total=seeds)
+        for seed in range(1, seeds + 1):
+            crash = SmallCrash(seed)
+            try:
+                crash.run()
+            except Exception as error:  # noqa: BLE001  whatever went wrong, the journal must be kept
+                failed.append(seed)
+                path = CANDIDATES / f"crash-{seed}.json"
+                write_journal(path, crash.simulation, f"{type(error).__name__}: {error}")
+                console.print(f"[bold red]seed {seed}[/] {path}: {error}", markup=True, highlight=False)
+            counts.update(crash.simulation.counts)
+            progress.advance(task)
+    console.print(_counted("event", counts))
+    seconds = time.monotonic() - started
+    console.print(
+        f"{seeds} crashes ({seeds // 3} with borrow-lend, followed; the others foretold), {seconds:.0f} s: "
+        f"{len(failed)} disagreements or breaches {failed or ''}; after each the debts equal the claims"
+    )
+    return 1 if failed else 0
 
 
 def _failed(console: Console, simulation: Simulation, steps: int, error: Exception) -> int:

@@ -34,6 +34,7 @@ from engine.units import (
 from . import formulas as f
 from . import settling
 from .books import Resting
+from .conditions import Lending
 from .gates import Gates
 from .ledger import Change, Ledger
 from .liquidating import Liquidator
@@ -62,7 +63,10 @@ class Auditor:
     """Follows a run command by command."""
 
     params: Params
+    # With borrow-lend in play whole answers are not said beforehand: events are judged one by one.
+    follow_only: bool = False
     ledger: Ledger = field(init=False)
+    lending: Lending = field(init=False)
     gates: Gates = field(init=False)
     memory: Memory = field(init=False)
     matcher: Matcher = field(init=False)
@@ -72,6 +76,7 @@ class Auditor:
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.params)
         self.gates = Gates(self.ledger)
+        self.lending = Lending(self.ledger)
         self.matcher = Matcher(self.ledger)
         self.liquidator = Liquidator(self.ledger, self.matcher)
         self.pricer = Pricer(self.ledger)
@@ -86,8 +91,8 @@ class Auditor:
             raise AuditFailed(f"an answer that had to be recorded was not: {outcome}")
         self.ledger.now_ns = command.time_ns
         self.ledger.expected = []
-        self.ledger.found = outcome.events if isinstance(outcome, Accepted) else ()
-        if type(command) in NOT_PREDICTED:
+        if self.follow_only or type(command) in NOT_PREDICTED:
+            assert self.follow_only, f"{type(command).__name__} has to be followed, with everything after it"
             self._follow(outcome)
             self.memory.keep(command, outcome)
             return
@@ -103,11 +108,17 @@ class Auditor:
         """Fold what was posted without having said it beforehand; each event answers for itself."""
         if not isinstance(outcome, Accepted):
             return
+        before = {one.symbol: self.lending.surplus_e18(one.symbol) for one in self.params.assets}
         for event in outcome.events:
             try:
+                self.lending.judge(event)
                 self.ledger.emit(event)
             except (AssertionError, KeyError) as error:
                 raise AuditFailed(f"{event} contradicts what came before: {error}") from error
+        for asset, surplus in before.items():
+            after = self.lending.surplus_e18(asset)
+            if not after >= 0 or after < min(surplus, 0):
+                raise AuditFailed(f"I6: the pool of {asset} lacks {-after} x 10^-18 units")
 
     def _without_trace(self, command: c.Command, outcome: Outcome) -> bool:
         """R4: malformed, id reused, time going back, the same id again: all unrecorded."""
@@ -261,7 +272,7 @@ class Auditor:
             return
         if any(one in self.ledger.books.liquidations for one in sides):
             yield R.IN_LIQUIDATION
-        if any(self.ledger.outstanding(one) for one in sides):
+        if any(self.ledger.outstanding(one) or one in self.ledger.books.bankrupt for one in sides):
             yield R.OUTSTANDING_NEGATIVE_EQUITY
         if self.ledger.now_ns - self.ledger.mark_time_ns[command.market] > self.params.stale_after_ns:
             yield R.STALE_PRICE

@@ -16,9 +16,6 @@ from engine.units import E18, INSURANCE_FUND, ROUNDING, SETTLEMENT_ASSET, SETTLE
 from . import formulas as f
 from .books import Books, Resting
 
-# Kinds of event inside predicted commands that are folded and not said beforehand (yet), with their rules.
-BELIEVED: dict[type[e.Event], str] = {}
-
 
 @dataclass(frozen=True, slots=True)
 class Risk:
@@ -54,7 +51,6 @@ class Ledger:
     params: Params
     books: Books = field(default_factory=Books)
     expected: list[e.Event] = field(default_factory=list)
-    found: tuple[e.Event, ...] = ()
     now_ns: int = 0
     index_time_ns: dict[str, int] = field(default_factory=dict)
     mark_time_ns: dict[str, int] = field(default_factory=dict)
@@ -70,13 +66,6 @@ class Ledger:
             self.last_deficit_ns = self.now_ns
         elif isinstance(event, e.DebtEnded):
             del self.debt_since_ns[event.subaccount]
-
-    def believe(self, kind: type[e.Event]) -> None:
-        """Take over the events of a kind that is not said beforehand: they are folded, not foretold."""
-        assert kind in BELIEVED, f"{kind.__name__} has to be predicted"
-        for event in self.found:
-            if type(event) is kind:
-                self.emit(event)
 
     # -- who
 

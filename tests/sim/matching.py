@@ -287,7 +287,7 @@ class Matcher:
         if order.kind == "post_only" and self.opposite(market.symbol, taker.is_buy, taker.limit_e8):
             return [R.POST_ONLY_WOULD_TRADE]
         plan = self.plan(taker)
-        if order.kind == "fok" and plan.traded < order.base_units:
+        if order.kind == "fok" and plan.traded < taker.units:
             return [R.FILL_OR_KILL_UNFILLED]
         name, books = order.subaccount, self.ledger.books
         if name in books.liquidations:

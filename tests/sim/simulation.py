@@ -27,6 +27,7 @@ class Simulation:
 
     seed: int
     full_check_every: int = 1
+    lending: bool = False
     run: Run = field(init=False)
     auditor: Auditor = field(init=False)
     generator: Generator = field(init=False)
@@ -39,7 +40,8 @@ class Simulation:
         # Odd seeds run with short queues, so that most withdrawals wait and leave the queue by time.
         self.run = new_run(quick_params() if self.seed % 2 else None)
         self.generator = Generator(chooser, self.run.params, self.run.books)
-        self.auditor = Auditor(self.run.params)
+        self.generator.lending_weight = 12 if self.lending else 0
+        self.auditor = Auditor(self.run.params, follow_only=self.lending)
 
     def commands(self, steps: int) -> Iterator[Command]:
         """Give the opening, then `steps` random commands."""

@@ -1,0 +1,134 @@
+"""Small random crashes: leveraged books, thin depth, a fast fall and a rebound, every command audited.
+
+Seeds divisible by three have borrow-lend in play and are followed event by event; all others are foretold.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from engine import commands as c
+from engine.units import NS_PER_SECOND
+
+from .generator import CUSTOMERS, START_PRICES_E8, Generator
+from .simulation import Simulation
+
+PROVIDERS = ("90/0", "91/0")
+MAKERS = ("80/0", "81/0")
+
+
+@dataclass(slots=True)
+class SmallCrash:
+    """One crash by its seed; `run` audits it and gives what happened."""
+
+    seed: int
+    simulation: Simulation = field(init=False)
+    # How many leveraged pairs and how deep the fall are drawn from the seed, calm ones included.
+    shape: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.simulation = Simulation(self.seed, full_check_every=10, lending=self.seed % 3 == 0)
+
+    def run(self) -> Counter[str]:
+        """Audit the crash; raises AssertionError at the first disagreement or at debts without claims."""
+        for command in self.commands():
+            self.simulation.step(command)
+        self.simulation.finish()
+        unsettled = self.simulation.run.books.unsettled.values()
+        debts, claims = -sum(one for one in unsettled if one < 0), sum(one for one in unsettled if one > 0)
+        assert debts == claims, f"debts {debts}, claims {claims}"
+        return self.simulation.counts
+
+    def commands(self) -> Iterator[c.Command]:
+        """Give the whole crash, command by command; what comes next depends on the books so far."""
+        made = self.simulation.generator
+        yield from made.opening()
+        yield from self._people(made)
+        for _ in range(made.chooser.integer(4, 10)):
+            yield self._leveraged(made)
+        if self.seed % 3 == 0:
+            yield from self._loans(made)
+        yield from self._depth(made)
+        steps, reach_ppm = made.chooser.integer(12, 25), made.chooser.pick((15_000, 60_000, 140_000))
+        for step in range(steps):
+            made.now_ns += made.chooser.pick((1, 1, 1, 2)) * NS_PER_SECOND
+            down = step < steps * 2 // 3
+            yield self._moved(made, reach_ppm if down else reach_ppm // 2, down=down)
+            if made.chooser.integer(0, 2) == 0:
+                yield from self._depth(made)
+            if made.chooser.integer(0, 4) == 0:
+                yield made._any_deposit()
+            if step % 4 == 3:
+                yield c.Tick(made._id(), made.now_ns)
+        for _ in range(6):
+            made.now_ns += 10 * NS_PER_SECOND
+            yield self._moved(made, 2_000, down=False)
+            yield c.Tick(made._id(), made.now_ns)
+
+    def _people(self, made: Generator) -> Iterator[c.Command]:
+        for name in (*MAKERS, *PROVIDERS):
+            yield c.OpenSubaccount(made._id(), made.now_ns, name)
+            yield made._deposit(name, "USDC", 10**6 * made.chooser.integer(5_000, 200_000))
+        yield made._deposit(MAKERS[0], "SOL", 10**9 * made.chooser.integer(10, 500))
+        for name in PROVIDERS:
+            yield c.RegisterBackstop(made._id(), made.now_ns, name)
+            for market in made._perpetuals():
+                per_minute = 10**6 * made.chooser.pick((0, 0, 500, 20_000, 1_000_000))
+                yield c.SetBackstopCapacity(
+                    made._id(), made.now_ns, name, market.symbol, per_minute, per_minute * 5
+                )
+
+    def _leveraged(self, made: Generator) -> c.Command:
+        """Two customers trade near the most they can carry; the SOL some hold makes shorts hedged."""
+        market = made.chooser.pick(made._perpetuals())
+        buyer, seller = made.chooser.pick(CUSTOMERS[:6]), made.chooser.pick(CUSTOMERS[:6])
+        if buyer == seller:
+            seller = CUSTOMERS[(CUSTOMERS.index(buyer) + 1) % 6]
+        units = made._most_it_can_carry(market, buyer, seller)
+        mark = made.books.mark_prices[market.symbol]
+        return c.BlockTrade(
+            made._id(), made.now_ns, market.symbol, buyer, seller, units, mark, (buyer, seller)
+        )
+
+    def _loans(self, made: Generator) -> Iterator[c.Command]:
+        yield c.Lend(made._id(), made.now_ns, MAKERS[0], "SOL", 10**9 * made.chooser.integer(5, 300))
+        yield c.Lend(made._id(), made.now_ns, MAKERS[1], "USDC", 10**6 * made.chooser.integer(1_000, 50_000))
+        for name in CUSTOMERS[:4]:
+            asset = made.chooser.pick(("SOL", "USDC"))
+            units = made.chooser.integer(1, 60) * (10**9 if asset == "SOL" else 10**8)
+            yield c.Borrow(made._id(), made.now_ns, name, asset, units)
+
+    def _depth(self, made: Generator) -> Iterator[c.Command]:
+        """Makers quote both sides of a market, thinly, some percent around what it is worth."""
+        market = made.chooser.pick(made.params.markets)
+        maker = made.chooser.pick(MAKERS)
+        yield c.CancelAllOrders(made._id(), made.now_ns, maker, market.symbol)
+        worth = made.index_prices[market.asset]
+        for side, sign in (("buy", -1), ("sell", 1)):
+            for level in range(made.chooser.integer(1, 2)):
+                away_ppm = sign * (made.chooser.integer(200, 8_000) + 4_000 * level)
+                price = max(1, worth * (10**6 + away_ppm) // 10**6 // market.tick_e8) * market.tick_e8
+                usd = made.chooser.pick((50, 500, 5_000, 40_000))
+                scale = 10 ** made._decimals(market.asset)
+                lots = max(1, usd * 10**8 * scale // worth // market.lot_units)
+                yield c.PlaceOrder(
+                    made._id(),
+                    made.now_ns,
+                    maker,
+                    market.symbol,
+                    side,
+                    "limit",
+                    lots * market.lot_units,
+                    price,
+                )
+
+    def _moved(self, made: Generator, reach_ppm: int, *, down: bool) -> c.Command:
+        for asset in ("SOL", "BTC"):
+            step_ppm = made.chooser.integer(-reach_ppm // 4, reach_ppm) * (-1 if down else 1)
+            moved = made.index_prices[asset] * (10**6 + step_ppm) // 10**6
+            made.index_prices[asset] = max(START_PRICES_E8[asset] // 100, moved)
+        if made.chooser.integer(0, 3) == 0:
+            return made._quotes()
+        return made._prices(made.index_prices)
