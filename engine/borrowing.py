@@ -149,7 +149,7 @@ def borrow_fault(state: State, one: Subaccount, asset: str, units: int) -> Rejec
     margin = margin_with(state, one)
     if one.id in state.liquidations or (margin.exposure_usd6 and not meets_maintenance_margin(margin)):
         return Rejected(RejectReason.IN_LIQUIDATION)
-    if margin.account_value_usd6 < 0:
+    if margin.account_value_usd6 < 0 or one.id in state.debts:
         return Rejected(RejectReason.OUTSTANDING_NEGATIVE_EQUITY, f"{-margin.account_value_usd6} usd6")
     if not _has_margin_for(state, one, asset, units):
         return Rejected(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal, localcontext
 
@@ -10,6 +11,7 @@ import pytest
 from engine import commands as cm
 from engine.apply import Accepted, Rejected
 from engine.events import Borrowed, InterestAccrued, Lent, Redeemed
+from engine.invariants import check, check_totals
 from engine.ledger import LedgerError, post
 from engine.params import LendingParams, Params, default_params, params_faults
 from engine.pool import (
@@ -22,7 +24,7 @@ from engine.pool import (
     utilization_ppm,
 )
 from engine.rejects import RejectReason
-from engine.state import LendingPool, dump_state, load_state
+from engine.state import LendingPool, Liquidation, State, dump_state, load_state
 from engine.units import E18, YEAR_NS
 from tests.engine.conftest import SECOND, SOL, USDC, Exchange
 
@@ -397,3 +399,50 @@ def test_time_is_not_counted_before_anything_is_owed(pool: Exchange) -> None:
     (accrued,) = pool.tick()
     # 8% / 31,536,000 s
     assert accrued.borrow_index_e18 - E18 == -(-80_000 * 10**12 * SECOND // YEAR_NS)
+
+
+def _unfund(state: State) -> None:
+    state.subaccounts["lending_pool"].cash["SOL"] -= 60 * SOL
+
+
+def _forgive(state: State) -> None:
+    state.pools["SOL"].borrowed_shares -= SOL
+
+
+def _invent_interest(state: State) -> None:
+    state.pools["SOL"].lend_index_e18 += 10**16
+
+
+def _hoard(state: State) -> None:
+    state.pools["SOL"].borrow_index_e18 += 10**17
+
+
+def _fall(state: State) -> None:
+    state.pools["BTC"].lend_index_e18 -= 1
+
+
+@pytest.mark.parametrize("break_it", [_unfund, _forgive, _invent_interest, _hoard, _fall])
+def test_i6_breaches_are_found_in_totals_alone(pool: Exchange, break_it: Callable[[State], None]) -> None:
+    """I6: a pool short of its lenders, more than roundings left over, an index that fell: all are seen."""
+    pool.must(cm.Borrow, "1/0", "SOL", 50 * SOL)
+    assert check_totals(pool.state) == [] == check(pool.state)
+    break_it(pool.state)
+    assert "I6" in {breach.invariant for breach in check_totals(pool.state)}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("2/0", "lent"), ("1/0", "borrowed")])
+def test_i6_shares_must_add_up_to_the_pools(pool: Exchange, name: str, kind: str) -> None:
+    pool.must(cm.Borrow, "1/0", "SOL", 50 * SOL)
+    getattr(pool.state.subaccounts[name], kind)["SOL"] += 1
+    assert "totals" in {breach.invariant for breach in check(pool.state)}
+    pool.state.borrowers.clear()
+    assert "indices" in {breach.invariant for breach in check(pool.state)}
+
+
+def test_r10_in_liquidation_nobody_lends_or_borrows(pool: Exchange) -> None:
+    """R10, R11: what a liquidation needs is not put away meanwhile."""
+    pool.must(cm.Borrow, "1/0", "SOL", SOL)
+    pool.state.liquidations["1/0"] = Liquidation("book", 0, 2**62, 0, {}, [])
+    for kind in (cm.Lend, cm.Borrow):
+        outcome = pool.send(kind, "1/0", "SOL", SOL)
+        assert isinstance(outcome, Rejected) and outcome.reason is RejectReason.IN_LIQUIDATION
