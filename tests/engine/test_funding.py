@@ -104,7 +104,7 @@ def test_r14_below_the_index_shorts_pay(market: Exchange) -> None:
     assert expected_funding_rate_e9(market.state, "SOL-PERP") == -1_187_500
     marks(market, -150)
     (paid,) = funding(market.tick())
-    # -10,000 ppm + 500 = -9,500; / 8 = -1,187.5 ppm: of 1,500 USD 1.78125, of 1,050 1.246875, of 450 0.534375.
+    # -10,000 + 500 = -9,500 ppm; / 8 = -1,187.5: of 1,500 USD 1.78125, of 1,050 1.246875, of 450 0.534375.
     assert paid.rate_e9 == -1_187_500
     assert paid.payments == (("1/0", 1_781_250), ("2/0", -1_246_875), ("3/0", -534_375))
     assert paid.rounding_usd6 == 0
