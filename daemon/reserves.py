@@ -29,6 +29,7 @@ import msgspec
 
 from chain.destination import ChainAccount, parse_token_account
 from chain.errors import ChainError, TransportError
+from chain.observing import SIGNATURES_AT_ONCE
 from chain.rpc import RpcPool
 from chain.submission import IN_FLIGHT_STATES, decode_record
 from chain.tokens import TokenMint, associated_token_address
@@ -105,6 +106,14 @@ class _Answer(msgspec.Struct):
     value: list[_Account | None]
 
 
+class _Status(msgspec.Struct):
+    slot: int
+
+
+class _Statuses(msgspec.Struct):
+    value: list[_Status | None]
+
+
 class Reserves:
     """Looks at the chain, tells the engine, and keeps the last reconciliation."""
 
@@ -159,17 +168,16 @@ class Reserves:
     async def picture(self, question: Callable[[State], T], settle_timeout_s: float = 3.0) -> Picture[T]:
         """Return holdings at a finalized slot and `question` asked of the ledger with the blocks up to it.
 
-        Blocks after the slot wait in the inbox meanwhile: a moment without payouts under way, at most
-        `settle_timeout_s` with some. A payout that landed must be in the ledger, or what it paid would be
-        owed and gone at once. Raises ChainError or TimeoutError without a picture.
+        Blocks after the slot wait in the inbox meanwhile: a moment, or until the payouts that landed up to
+        the slot are settled, at most `settle_timeout_s`: what such a payout paid would be owed and gone at
+        once. Raises ChainError without a picture.
         """
         async with self._lock:
             try:
                 for attempt in range(_ATTEMPTS):
                     if attempt and self._inbox.scanned_slot is not None:
-                        self._inbox.hold_after(
-                            self._inbox.scanned_slot
-                        )  # the scan was faster than the reading
+                        # The scan was faster than the reading: now it waits first.
+                        self._inbox.hold_after(self._inbox.scanned_slot)
                     under_way = await self._payouts_under_way()
                     holdings = await self.read()
                     scanned = self._inbox.scanned_slot
@@ -177,8 +185,10 @@ class Reserves:
                         await asyncio.sleep(_READ_AGAIN_S)
                         continue
                     self._inbox.hold_after(holdings.slot)
-                    await self._ledger_reaches(holdings.slot, under_way, settle_timeout_s)
-                    if await self._settled_later(under_way, holdings.slot):
+                    await self._scan_reaches(holdings.slot, settle_timeout_s)
+                    landed = await self._landed_by(holdings.slot, under_way)
+                    settled = await self._payouts_end(landed, settle_timeout_s)
+                    if not settled or await self._settled_later(under_way, holdings.slot):
                         self._inbox.hold_after(None)
                         continue
                     answer = await self._runner.ask(question)
@@ -245,6 +255,10 @@ class Reserves:
 
     async def _ledger_reaches(self, slot: int, under_way: list[str], timeout_s: float) -> None:
         """Wait for the scan to pass `slot` and for payouts to end; a late one only lowers the surplus."""
+        await self._scan_reaches(slot, timeout_s)
+        await self._payouts_end(under_way, timeout_s)
+
+    async def _scan_reaches(self, slot: int, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s * 3):
                 while self._inbox.scanned_slot is None or self._inbox.scanned_slot < slot:
@@ -253,12 +267,36 @@ class Reserves:
         except TimeoutError:  # back-filling after an outage, or halted at a hole: no reason to end the daemon
             scanned = self._inbox.scanned_slot
             raise TransportError(f"holdings are as of slot {slot}, but the scan is at {scanned}") from None
+
+    async def _payouts_end(self, payouts: list[str], timeout_s: float) -> bool:
+        """Wait until none of these is under way; False when the time is over."""
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while asyncio.get_running_loop().time() < deadline:
-            left = set(under_way) & set(await self._payouts_under_way())
-            if not left:
-                return
+        while set(payouts) & set(await self._payouts_under_way()):
+            if asyncio.get_running_loop().time() >= deadline:
+                return False
             await asyncio.sleep(0.05)
+        return True
+
+    async def _landed_by(self, slot: int, payouts: list[str]) -> list[str]:
+        """Ask the chain which of these payouts are final in a block up to `slot`."""
+
+        def signatures(database: Database) -> list[tuple[str, str]]:
+            rows = [row for one in payouts for row in database.payouts(payout_id=one)]
+            records = [decode_record(row.record) for row in rows if row.record is not None]
+            return [(record.id, signature) for record in records for signature in record.signatures]
+
+        found = await self._runner.in_store(signatures) if payouts else []
+        landed = []
+        for at in range(0, len(found), SIGNATURES_AT_ONCE):
+            part = found[at : at + SIGNATURES_AT_ONCE]
+            asked = [[signature for _, signature in part], {"searchTransactionHistory": True}]
+            answer = await self._pool.call("getSignatureStatuses", asked, type=_Statuses)
+            landed += [
+                payout
+                for (payout, _), status in zip(part, answer.value, strict=True)
+                if status is not None and status.slot <= slot
+            ]
+        return landed
 
     async def _settled_later(self, under_way: list[str], slot: int) -> bool:
         """Say whether a payout landed after `slot` and is in the ledger already."""

@@ -120,3 +120,28 @@ def test_the_picture_is_a_copy() -> None:
     exchange.deposit("1/0", 1_000 * USDC)
     (row,) = islice(picture.rows, 1)
     assert row.cash == {"USDC": 3_000 * USDC}
+
+
+def test_what_is_lent_and_borrowed_is_counted_once_and_the_pools_residue_is_nobodys() -> None:
+    exchange = Exchange()
+    exchange.open("1/0", "2/0")
+    exchange.must(cm.UpdatePrices, (("SOL", 150 * 10**8),), (("SOL-PERP", 150 * 10**8),))
+    exchange.deposit("1/0", 100 * SOL, "SOL")
+    exchange.deposit("2/0", 50_000 * USDC)
+    exchange.must(cm.Lend, "1/0", "SOL", 60 * SOL)
+    exchange.must(cm.Borrow, "2/0", "SOL", 10 * SOL)
+    found = everybody(exchange.state)
+    assert found["1/0"].credits == {"SOL": 100 * SOL}
+    assert found["2/0"].credits == {"USDC": 50_000 * USDC, "SOL": 10 * SOL}
+    assert found["2/0"].borrows == {"SOL": 10 * SOL}
+    assert found["2/0"].is_debtor
+    exchange.wait(7_777)
+    exchange.must(cm.UpdatePrices, (("SOL", 150 * 10**8),), (("SOL-PERP", 150 * 10**8),))
+    exchange.tick()
+    after = everybody(exchange.state)
+    assert after["2/0"].borrows["SOL"] > 10 * SOL
+    assert after["1/0"].credits["SOL"] > 100 * SOL
+    assert 0 <= after["lending_pool"].credits.get("SOL", 0) < 10
+    # The interest is owed by one and due to others; not a unit came from outside.
+    assert net_units(list(after.values()), "SOL") == 100 * SOL
+    assert liabilities_units(exchange.state)["SOL"] == 100 * SOL

@@ -245,10 +245,13 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path) -> AsyncIterator[World]:
-    """A chain with USDC and three funded wallets (1 and 2 are customers, 3 is the operator)."""
+async def world(folder: Path, *, slot_ms: int | None = None) -> AsyncIterator[World]:
+    """A chain with USDC and three funded wallets (1 and 2 are customers, 3 is the operator).
+
+    Without `slot_ms` it moves by hand only.
+    """
     seed, genesis_time_s = b"makewhole", START_NS // SECOND_NS
-    validator = Validator(rpc_port=0, ws_port=0, seed=seed, genesis_time_s=genesis_time_s)
+    validator = Validator(rpc_port=0, ws_port=0, seed=seed, genesis_time_s=genesis_time_s, slot_ms=slot_ms)
     async with validator, RpcPool([validator.rpc_url], requests_per_second=5000, max_in_flight=64) as pool:
         await pool.check_genesis(None)
         mint = await asyncio.to_thread(

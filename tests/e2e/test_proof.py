@@ -330,3 +330,47 @@ async def test_secrets_are_in_no_log_and_no_answer(here: World) -> None:
     assert bytes.fromhex(master) not in base64.b64decode(record["record"])
     database = (here.folder / "data" / "makewhole.sqlite").read_bytes()
     assert bytes.fromhex(master) not in database
+
+
+# -- by itself, while money moves --
+
+
+async def test_bundles_come_by_themselves_and_are_exact_while_money_moves(tmp_path: Path) -> None:
+    """Real clock, slots every 100 ms, deposits and payouts all the time: each bundle is exact to the unit."""
+    async with world(tmp_path, slot_ms=100) as here:
+        here.configure(clock="system", daemon="attest_interval_s = 0.5\n[proof]\ninterval_s = 1.0")
+        await here.start()
+        fees = str((await here.client.get("address", subaccount="fees"))["address"])
+        seven = str((await here.client.post("subaccounts", subaccount="7/0"))["address"])
+        await here.send_sol(wallet(3), fees, 50 * SOL)
+        await here.send_usdc(wallet(3), fees, 5_000 * USDC)
+        await here.send_usdc(wallet(1), seven, 1_000 * USDC)
+        await here.client.post("prices", index={"SOL": "150"}, mark={"SOL-PERP": "150"})
+
+        async def move() -> None:
+            for number in range(10_000):
+                await here.send_usdc(wallet(1), seven, (1 + number) * USDC)
+                if number % 4 == 1:
+                    out = {"subaccount": "7/0", "asset": "USDC", "destination": str(wallet(2).pubkey())}
+                    with contextlib.suppress(ApiError):  # the gate may let it wait
+                        await here.client.post("withdrawals", id=f"w{number}", **out, units=3 * USDC)
+                await asyncio.sleep(0.1)
+
+        moving = asyncio.create_task(move())
+
+        async def enough() -> bool:
+            return len(await here.client.get("proof", last="5")) >= 4
+
+        await here.until("four bundles", enough, timeout_s=60)
+        moving.cancel()
+        await asyncio.gather(moving, return_exceptions=True)
+        previous = None
+        holdings = []
+        for body in await here.client.get("proof", last="100"):
+            bundle = await asyncio.to_thread(Path(body["path"]).read_bytes)
+            previous, summary = checked(bundle, previous)
+            assert [line.holdings_units - line.net_units for line in summary.lines] == [0, 0], summary
+            holdings.append([line.holdings_units for line in summary.lines])
+        assert holdings[0] != holdings[-1]
+        payouts = await here.client.get("payouts")
+        assert any(one["kind"] == "withdrawal" and one["settled_sequence"] for one in payouts)
