@@ -1,7 +1,7 @@
 """The insurance fund's own holdings: what it was paid with is sold, what it took over is bought back (R28).
 
-Rules: small steps on the spot book like any liquidation, once per `step_ns`; the fund bears the slippage. What
-it holds of an asset and what it owes of it are netted first. Must not know where the holdings came from.
+Rules: small steps on the spot book like any liquidation, once per `step_ns`; the fund bears the slippage.
+What it holds of an asset and what it owes of it are netted first. Must not know where the holdings came from.
 """
 
 from __future__ import annotations

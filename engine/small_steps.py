@@ -1,4 +1,4 @@
-"""Selling and buying on the books because one must: the size and the price of one small order (R22, R26, R28).
+"""Selling and buying on the books because one must: size and price of one small order (R22, R26, R28).
 
 Rules: never beyond `liquidation_band_ppm` of the reference price, so that no far-off order is swept; in
 steps, never more than a part of what was there at the start and never more than a part of what rests inside
