@@ -167,6 +167,16 @@ def test_r22_r23_r24_a_severe_crash_uses_every_stage() -> None:
         assert summary[f"liquidated_{stage}_usd6"] > 0, stage
 
 
+def test_r27_r28_r31_debts_arise_deposits_pay_them_and_the_gate_holds_back() -> None:
+    summary = results_of(severe())["summary"]
+    assert summary["bankruptcies"] > 0
+    assert summary["outstanding_peak_usd6"] > summary["fund_low_usd6"]
+    assert 0 < summary["repaid_by_deposits_usd6"] <= summary["bankrupt_usd6"]
+    assert summary["withdrawals_queued_pool"] > 0
+    outcome_usd6 = summary["covered_by_fund_usd6"] + summary["repaid_by_deposits_usd6"]
+    assert summary["outstanding_end_usd6"] <= summary["bankrupt_usd6"] - outcome_usd6
+
+
 def test_i4_a_severe_crash_ends_with_debts_equal_to_claims() -> None:
     replay = severe()
     exchange = replay.exchange
