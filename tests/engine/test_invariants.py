@@ -8,9 +8,10 @@ import pytest
 
 from engine import commands as cm
 from engine.apply import Accepted
+from engine.balances import LedgerError
 from engine.events import LossCollected
 from engine.invariants import check, check_after_tick, check_totals
-from engine.ledger import LedgerError, post
+from engine.ledger import post
 from engine.state import Position, State
 from tests.engine.conftest import SOL, USDC, Exchange
 

@@ -10,9 +10,10 @@ import pytest
 
 from engine import commands as cm
 from engine.apply import Accepted, Rejected
+from engine.balances import LedgerError
 from engine.events import Borrowed, InterestAccrued, Lent, Redeemed
 from engine.invariants import check, check_totals
-from engine.ledger import LedgerError, post
+from engine.ledger import post
 from engine.params import LendingParams, Params, default_params, params_faults
 from engine.pool import (
     accrual,
