@@ -6,7 +6,7 @@ else; a `DaemonError` ends with its message and its `exit_status`, anything else
 traceback.
 
 Exit status: 0 done · 1 refused or failed · 2 configuration or usage · 3 database · 4 invariant broken ·
-5 chain.
+5 chain. `verify` and `verify-me`: 0 good · 1 rejected · 3 true, but holdings do not cover what is owed.
 """
 
 from __future__ import annotations

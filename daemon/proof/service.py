@@ -55,6 +55,7 @@ _NS: Final = 10**9
 _LONGEST_RETRY_S: Final = 30.0
 _RECORDS_CACHED: Final = 256  # some 100 kB to 500 kB each
 _MASTER_BYTES: Final = 32
+_ACCOUNTS_AT_ONCE: Final = 500  # some milliseconds of the event loop
 
 
 @dataclass(slots=True)
@@ -91,6 +92,7 @@ class ProofService:
         self._workshop_epoch = 0
         self._records: OrderedDict[str, bytes] = OrderedDict()
         self._making = asyncio.Lock()
+        self._asking = asyncio.Lock()  # a record is asked of the worker of its own epoch, or not at all
         self._checked = False
 
     # -- life --
@@ -105,7 +107,10 @@ class ProofService:
                 await work()
                 work, retry_s = self.make, 1.0
                 wait_s = await self._wait_s()
-            except (ProofFailed, ChainError, ConfigError, balances.UnknownBalance, TimeoutError) as error:
+            except (
+                *(ProofFailed, ChainError, ConfigError, balances.UnknownBalance),
+                *(TimeoutError, OSError),  # such as a disk that is full
+            ) as error:
                 self._alarm(f"no proof of solvency: {error or type(error).__name__}")
                 wait_s = min(retry_s, self._config.proof.interval_s)
                 retry_s = min(_LONGEST_RETRY_S, retry_s * 2)
@@ -149,7 +154,8 @@ class ProofService:
             except BaseException:
                 await workshop.close()
                 raise
-            await self._replace_workshop(workshop, row.epoch)
+            async with self._asking:
+                await self._replace_workshop(workshop, row.epoch)
             _log.info(
                 "proof of solvency: epoch %d, sequence %d, %.1f s, bundle %s",
                 *(
@@ -199,7 +205,7 @@ class ProofService:
     ) -> msg.Proved:
         rows = await self.epochs(last=1)
         ledger = self._after(verifier.read_header(rows[0].header) if rows else None, picture)
-        reserves, owners = self._reserve_accounts(picture)
+        reserves, owners = await self._reserve_accounts(picture)
         owed = {name for name, _, _ in ledger.set_apart} | {row.subaccount for row in ledger.rows}
         per_message = Workshop.ROWS_IN_A_MESSAGE
         job = msg.Prove(
@@ -237,12 +243,14 @@ class ProofService:
             time_ns = max(time_ns, previous.time_ns + 1)
         return picture.ledger.at(time_ns)
 
-    def _reserve_accounts(
+    async def _reserve_accounts(
         self, picture: Picture[balances.Picture]
     ) -> tuple[list[msg.Reserve], dict[bytes, str]]:
         """Return what is held, and whose key signs for it; what nobody can sign for does not count."""
         reserves, owners, unsigned = [], {}, 0
-        for held, units in picture.holdings.accounts:
+        for number, (held, units) in enumerate(picture.holdings.accounts):
+            if number % _ACCOUNTS_AT_ONCE == 0:
+                await asyncio.sleep(0)
             subaccount = self._addresses.subaccount(held.address)
             if not self._keyring.can_sign_challenge(subaccount):
                 unsigned += 1
@@ -350,27 +358,29 @@ class ProofService:
 
         Made when first asked for, cached until the next epoch. Raises ProofFailed without any epoch.
         """
-        rows = [row for row in await self.epochs(last=2) if row.signature is not None]
-        if not rows:
-            raise ProofFailed("no proof of solvency has been made yet")
-        row = rows[-1]
-        if row.epoch != self._workshop_epoch or self._workshop is None or not self._workshop.is_alive:
-            workshop = await Workshop.open()
-            try:
-                await workshop.load(str(self.folder.secret(row.epoch, row.hash)))
-            except BaseException:
-                await workshop.close()
-                raise
-            await self._replace_workshop(workshop, row.epoch)
-        found = self._records.get(customer_id)
-        if found is None:
-            found = await self._workshop.record(customer_id) if self._workshop is not None else b""
-            self._records[customer_id] = found
-            if len(self._records) > _RECORDS_CACHED:
-                self._records.popitem(last=False)
-        return row, found
+        async with self._asking:
+            rows = [row for row in await self.epochs(last=2) if row.signature is not None]
+            if not rows:
+                raise ProofFailed("no proof of solvency has been made yet")
+            row = rows[-1]
+            workshop = self._workshop
+            if row.epoch != self._workshop_epoch or workshop is None or not workshop.is_alive:
+                workshop = await Workshop.open()
+                try:
+                    await workshop.load(str(self.folder.secret(row.epoch, row.hash)))
+                except BaseException:
+                    await workshop.close()
+                    raise
+                await self._replace_workshop(workshop, row.epoch)
+            found = self._records.get(customer_id)
+            if found is None:
+                found = self._records[customer_id] = await workshop.record(customer_id)
+                if len(self._records) > _RECORDS_CACHED:
+                    self._records.popitem(last=False)
+            return row, found
 
     async def _replace_workshop(self, workshop: Workshop, epoch: int) -> None:
+        """Let another worker answer; the caller holds `_asking`."""
         old, self._workshop, self._workshop_epoch = self._workshop, workshop, epoch
         self._records.clear()
         if old is not None:

@@ -374,3 +374,31 @@ async def test_bundles_come_by_themselves_and_are_exact_while_money_moves(tmp_pa
         assert holdings[0] != holdings[-1]
         payouts = await here.client.get("payouts")
         assert any(one["kind"] == "withdrawal" and one["settled_sequence"] for one in payouts)
+
+
+async def test_records_are_cached_for_the_epoch_and_come_back_after_a_restart(here: World) -> None:
+    await here.start()
+    await opened(here)
+    _, bundle = await proved(here)
+    header, _ = checked(bundle)
+    first = await here.client.get("proof/record", subaccount="8/0")
+    assert await here.client.get("proof/record", subaccount="8/0") == first
+    assert here.process is not None
+    await asyncio.to_thread(here.process.kill)
+    await here.start()
+    assert await balances_of(here, header, "8/0") == {"USDC": 3_000 * USDC}
+    with pytest.raises(ApiError) as caught:
+        await here.client.get("proof/record", subaccount="77/0")
+    assert caught.value.code == "unknown_subaccount"
+    await here.client.post("subaccounts", subaccount="77/0")
+    assert (await here.client.get("proof/record", subaccount="77/0"))["record"] == ""
+    # The next epoch has records of its own, while the last one's worker is let go.
+    answers = asyncio.gather(
+        *(here.client.get("proof/record", subaccount=name) for name in ("7/0", "8/0") * 5)
+    )
+    _, bundle = await proved(here)
+    second, _ = checked(bundle, header)
+    for answer in await answers:
+        of = header if answer["epoch"]["epoch"] == 1 else second
+        verifier.check_record(of, base64.b64decode(answer["record"]), answer["customer_id"])
+    assert await balances_of(here, second, "7/0") == {"USDC": 1_000 * USDC}
