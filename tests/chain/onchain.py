@@ -121,7 +121,7 @@ async def drain(watcher: DepositWatcher, validator: Validator) -> list[ScannedBl
     taken: list[ScannedBlock] = []
     if watcher.checkpoint is not None and watcher.checkpoint.slot >= head:
         return taken
-    async with asyncio.timeout(20), contextlib.aclosing(watcher.blocks()) as blocks:
+    async with asyncio.timeout(60), contextlib.aclosing(watcher.blocks()) as blocks:
         async for block in blocks:
             taken.append(block)
             if block.slot >= head:

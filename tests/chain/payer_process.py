@@ -59,7 +59,7 @@ async def main(task: dict) -> None:
         run = asyncio.create_task(payer.run())
         known = await payer.submit(PayoutRequest("w1", "SOL", None, task["units"], task["destination"]))
         if not known.is_final:
-            await asyncio.wait_for(anext(results), 30)
+            await asyncio.wait_for(anext(results), 60)
         payer.stop()
         await run
 

@@ -227,7 +227,7 @@ def new_wallet() -> str:
 
 
 async def until(
-    condition: Callable[[], object], what: str | Callable[[], str], seconds: float = 20.0
+    condition: Callable[[], object], what: str | Callable[[], str], seconds: float = 60.0
 ) -> None:
     """Wait until `condition()` holds; fails saying what did not happen."""
     try:

@@ -157,7 +157,7 @@ async def test_results_can_be_iterated(bench: Bench) -> None:
     results = payer.results()
     async with running(payer):
         await payer.submit(sol_payout())
-        record = await asyncio.wait_for(anext(results), 10)
+        record = await asyncio.wait_for(anext(results), 60)
     assert (record.id, record.state) == ("w1", S.FINALIZED)
 
 

@@ -31,13 +31,13 @@ async def pool_of(*nodes: Node, ws: bool = True, **options: Any) -> AsyncIterato
         yield await stack.enter_async_context(RpcPool([n.endpoint for n in nodes], **options))
 
 
-async def until(condition: Callable[[], object], limit_s: float = 5.0) -> None:
+async def until(condition: Callable[[], object], limit_s: float = 60.0) -> None:
     async with asyncio.timeout(limit_s):
         while not condition():  # noqa: ASYNC110 - the condition is somebody else's state
             await asyncio.sleep(0.005)
 
 
-async def take(watcher: DepositWatcher, count: int, limit_s: float = 5.0) -> list[ScannedBlock]:
+async def take(watcher: DepositWatcher, count: int, limit_s: float = 60.0) -> list[ScannedBlock]:
     """The next blocks, committed as a consumer would."""
     taken = []
     async with asyncio.timeout(limit_s), contextlib.aclosing(watcher.blocks()) as blocks:
@@ -48,7 +48,7 @@ async def take(watcher: DepositWatcher, count: int, limit_s: float = 5.0) -> lis
     return taken
 
 
-async def take_deposits(watcher: DepositWatcher, count: int, limit_s: float = 5.0) -> list[Credit]:
+async def take_deposits(watcher: DepositWatcher, count: int, limit_s: float = 60.0) -> list[Credit]:
     taken = []
     async with asyncio.timeout(limit_s), contextlib.aclosing(watcher.deposits()) as deposits:
         async for deposit in deposits:
@@ -135,7 +135,7 @@ async def test_ten_lines_for_a_wallet() -> None:
         node.add(111, token_transfer(ALICE, USDC, 9), parent=110)
         node.finalized = 111
         with pytest.raises(Enough):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await scope["wallet"]()
     assert [(d.account, d.units) for _, d, _ in saved] == [(ALICE, 1_000), (ata(ALICE, USDC), 9)]
     # Stored with the deposit, the checkpoint is still before the deposit's block.
@@ -154,7 +154,7 @@ async def test_d4_a_restart_from_any_checkpoint_gives_the_same_keys() -> None:
 async def test_d4_the_checkpoint_moves_only_after_the_consumer_is_done() -> None:
     async with pool_of(chain_of()) as pool:
         watcher = DepositWatcher(pool, watchlist(), checkpoint=AT_99, options=FAST)
-        async with asyncio.timeout(5), contextlib.aclosing(watcher.blocks()) as blocks:
+        async with asyncio.timeout(60), contextlib.aclosing(watcher.blocks()) as blocks:
             assert watcher.checkpoint == AT_99
             first = await anext(blocks)
             assert watcher.checkpoint == AT_99
@@ -221,7 +221,7 @@ async def test_d7_backfill_is_parallel_bounded_and_in_order() -> None:
         watcher = DepositWatcher(pool, watchlist(), checkpoint=AT_99, options=options)
         first: list[int] = []
         lags: list[int] = []
-        async with asyncio.timeout(10), contextlib.aclosing(watcher.blocks()) as blocks:
+        async with asyncio.timeout(60), contextlib.aclosing(watcher.blocks()) as blocks:
             async for block in blocks:
                 first.append(block.slot)
                 lags.append(watcher.lag.slots)
@@ -249,7 +249,7 @@ async def test_d7_the_head_is_not_starved_by_backfill() -> None:
             pool, watchlist(), checkpoint=AT_99, options=options,
             on_seen=lambda credit: seen_at.append(watcher.blocks_yielded),
         )  # fmt: skip
-        await take(watcher, 301, limit_s=20)
+        await take(watcher, 301, limit_s=60)
     assert seen_at
     assert seen_at[0] < 300
 
@@ -292,7 +292,7 @@ async def test_d1_a_silent_websocket_is_dropped_and_connected_again() -> None:
         at = Checkpoint(110, blockhash("main", 110))
         watcher = DepositWatcher(pool, watchlist(), checkpoint=at, options=options)
         waiting = asyncio.create_task(take(watcher, 1))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await until(lambda: node.asked["rootSubscribe"] >= 3)
         node.add(111)
         node.finalized = 111

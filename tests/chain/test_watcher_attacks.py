@@ -193,8 +193,12 @@ async def test_d2_a_checkpoint_that_no_chain_contains_halts_for_ever() -> None:
     foreign = Checkpoint(99, blockhash("another chain", 99))
     async with pool_of(node, ws=False) as pool:
         watcher = DepositWatcher(pool, watchlist(), checkpoint=foreign, options=FAST, on_alarm=alarms.append)
-        with pytest.raises(TimeoutError):
-            await take(watcher, 1, limit_s=0.3)
+        waiting = asyncio.create_task(take(watcher, 1))
+        await until(lambda: any(alarm.is_halting for alarm in alarms))
+        asked = node.asked["getBlocks"]
+        await until(lambda: node.asked["getBlocks"] > asked + 5)  # it goes on asking, and nothing comes of it
+        assert not waiting.done()
+        waiting.cancel()
     (halting,) = [alarm for alarm in alarms if alarm.is_halting]
     assert halting.kind is AlarmKind.CHECKPOINT_CONTRADICTED
     assert foreign.blockhash in halting.detail

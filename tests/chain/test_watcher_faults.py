@@ -92,7 +92,7 @@ async def test_random_faults_neither_lose_nor_add_a_deposit(
         blocks: Any = validator.rpc("getBlocks", 1, head, {"commitment": "finalized"})
         try:
             await until(
-                lambda: watcher.checkpoint is not None and watcher.checkpoint.slot >= blocks[-1], limit_s=20
+                lambda: watcher.checkpoint is not None and watcher.checkpoint.slot >= blocks[-1], limit_s=60
             )
         except TimeoutError:
             pytest.fail(f"stuck at {watcher.checkpoint}: {watcher.alarms.active}")

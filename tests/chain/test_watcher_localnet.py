@@ -253,7 +253,7 @@ async def test_d8_seen_at_confirmed_then_credited_at_finalized(town: Town) -> No
         await until(lambda: seen)
         assert not arriving.done() or town.validator.rpc("getSlot", {"commitment": "finalized"}) > value
         town.validator.finalize()
-        credit = await asyncio.wait_for(arriving, 5)
+        credit = await asyncio.wait_for(arriving, 60)
         await deposits.aclose()  # type: ignore[attr-defined]
     assert credit == seen[0]
     assert (credit.account, credit.units) == (ALICE, SOL)
@@ -367,7 +367,7 @@ async def test_watching_begins_on_a_chain_that_has_only_its_genesis_block(valida
         assert watcher.checkpoint is not None
         assert watcher.checkpoint.slot == 0
         validator.airdrop(Pubkey.from_string(ALICE), SOL)
-        credit = await asyncio.wait_for(arriving, 10)
+        credit = await asyncio.wait_for(arriving, 60)
     assert (credit.account, credit.units) == (ALICE, SOL)
 
 
@@ -380,5 +380,5 @@ async def test_on_a_clock_deposits_arrive_by_themselves(validator: Validator) ->
         arriving = asyncio.create_task(anext(watcher.deposits()))
         await until(lambda: watcher.checkpoint is not None)
         validator.rpc("requestAirdrop", ALICE, SOL)
-        credit = await asyncio.wait_for(arriving, 10)
+        credit = await asyncio.wait_for(arriving, 60)
     assert (credit.account, credit.units) == (ALICE, SOL)

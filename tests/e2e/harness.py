@@ -151,7 +151,7 @@ class World:
     async def start(self, kill_at: str = "") -> None:
         """Start the daemon and wait until it answers; it may be dead before, at a kill point."""
         self.process = Process(self.config, kill_at)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self.process.is_alive:
             with contextlib.suppress(NotRunning):
                 await self.client.get("status")
@@ -186,7 +186,7 @@ class World:
     def finalized_slot(self) -> int:
         return int(self.validator.rpc("getSlot", {"commitment": "finalized"}))  # type: ignore[call-overload]
 
-    async def until(self, what: str, condition: Callable[[], Awaitable[bool]], timeout_s: float = 15) -> None:
+    async def until(self, what: str, condition: Callable[[], Awaitable[bool]], timeout_s: float = 60) -> None:
         """Wait for a condition; a dead daemon ends the wait at once."""
         deadline = time.monotonic() + timeout_s
         while self.process is not None and self.process.is_alive:

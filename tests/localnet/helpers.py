@@ -29,7 +29,7 @@ class Rpc:
         self.host, self.port = parts.hostname or "", parts.port or 0
 
     def post(self, body: bytes, content_type: str = "application/json") -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
         try:
             connection.request("POST", "/", body, {"Content-Type": content_type})
             response = connection.getresponse()

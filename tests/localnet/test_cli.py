@@ -58,7 +58,7 @@ class Running:
 
     def stop(self, number: int = signal.SIGINT) -> tuple[int, str]:
         self.process.send_signal(number)
-        rest, _ = self.process.communicate(timeout=10)
+        rest, _ = self.process.communicate(timeout=60)
         return self.process.returncode, rest
 
 
@@ -81,7 +81,7 @@ def ask(url: str, method: str, *params: Any) -> Any:
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, body, headers)  # noqa: S310 - the url is ours
-    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
         return json.load(answer)["result"]
 
 
@@ -97,8 +97,10 @@ def test_it_says_where_it_listens_and_stops_cleanly_on_ctrl_c(launch: Any) -> No
         == 6
     )
     first = ask(net.rpc_url, "getSlot", {"commitment": "processed"})
-    time.sleep(0.3)
-    assert ask(net.rpc_url, "getSlot", {"commitment": "processed"}) >= first + 5
+    until = time.monotonic() + 60
+    while ask(net.rpc_url, "getSlot", {"commitment": "processed"}) < first + 5:
+        assert time.monotonic() < until, "the clock stands still"
+        time.sleep(0.02)
     status, rest = net.stop()
     assert (status, rest) == (0, "Stopped.\n")
     with pytest.raises(OSError, match="refused"):
@@ -181,7 +183,7 @@ def test_quiet_prints_nothing(tmp_path: Path) -> None:
     else:
         raise AssertionError("it never answered")
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=10) == ("", "")
+    assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
 
 
@@ -191,7 +193,7 @@ def test_a_terminal_shows_the_slot_as_it_moves() -> None:
     process = subprocess.Popen(command(), stdout=slave, stderr=slave, stdin=slave, env=environment)
     os.close(slave)
     seen = ""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     slots: list[int] = []
     while len(slots) < 3 and time.monotonic() < deadline:
         if select.select([master], [], [], 0.2)[0]:
@@ -201,7 +203,7 @@ def test_a_terminal_shows_the_slot_as_it_moves() -> None:
                 for text in re.findall(r"slot (\d+) · finalized \d+ · \d+ transactions \(\d+/s\)", seen)
             ]
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     os.close(master)
     assert len(slots) >= 3, seen
     assert slots == sorted(slots)

@@ -149,8 +149,8 @@ def test_refusals_are_rpc_errors(backend: Backend) -> None:
 async def test_subscriptions_are_at_the_next_port(backend: Backend) -> None:
     async with aiohttp.ClientSession() as session, session.ws_connect(backend.ws_url) as socket:
         await socket.send_json({"jsonrpc": "2.0", "id": 1, "method": "slotSubscribe"})
-        assert isinstance((await socket.receive_json(timeout=5))["result"], int)
-        assert (await socket.receive_json(timeout=5))["method"] == "slotNotification"
+        assert isinstance((await socket.receive_json(timeout=60))["result"], int)
+        assert (await socket.receive_json(timeout=60))["method"] == "slotNotification"
     assert int(backend.ws_url.rsplit(":", 1)[1]) == int(backend.rpc_url.rsplit(":", 1)[1]) + 1
 
 

@@ -43,7 +43,7 @@ class Client:
             {"jsonrpc": "2.0", "id": self._id, "method": method, "params": list(params)}
         )
         while True:
-            answer = await self.socket.receive_json(timeout=5)
+            answer = await self.socket.receive_json(timeout=60)
             if "id" in answer:
                 assert answer["id"] == self._id
                 return answer
@@ -57,7 +57,7 @@ class Client:
     async def next(self) -> Any:
         if self.notifications:
             return self.notifications.pop(0)
-        return await self.socket.receive_json(timeout=5)
+        return await self.socket.receive_json(timeout=60)
 
     async def drain(self) -> list[Any]:
         """Every notification that the server sent before it answers a question."""
@@ -649,7 +649,7 @@ async def test_frames_that_are_no_request(net: Net) -> None:
         ('{"id":1}', -32600, "Invalid request"),
     ]:
         await client.socket.send_str(text)
-        answer = await client.socket.receive_json(timeout=5)
+        answer = await client.socket.receive_json(timeout=60)
         assert answer["error"] == {"code": code, "message": message}
 
 
@@ -665,7 +665,7 @@ async def test_batches_and_notifications(net: Net) -> None:
             {"jsonrpc": "2.0", "id": 3, "method": "nope"},
         ]
     )
-    answer = await client.socket.receive_json(timeout=5)
+    answer = await client.socket.receive_json(timeout=60)
     assert answer == [
         {"jsonrpc": "2.0", "result": 0, "id": "a"},
         {"jsonrpc": "2.0", "result": 1, "id": 2},
@@ -677,7 +677,7 @@ async def test_a_request_over_4096_bytes_closes_the_connection(net: Net) -> None
     client = await net.connect()
     await client.subscribe("slotSubscribe")
     await client.socket.send_str(" " * 4097)
-    message = await client.socket.receive(timeout=5)
+    message = await client.socket.receive(timeout=60)
     assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
     assert await _soon(lambda: net.server.connection_count == 0)
     assert net.server.subscriber_count == 0
@@ -731,7 +731,7 @@ async def test_a_client_that_does_not_read_is_cut_off_and_nobody_else_waits(limi
 
 async def test_clients_are_pinged_and_dead_ones_dropped() -> None:
     async with running(ping_s=0.2) as net, net.session.ws_connect(net.url, autoping=False) as socket:
-        message = await socket.receive(timeout=5)
+        message = await socket.receive(timeout=60)
         assert message.type is aiohttp.WSMsgType.PING
         # no pong: the server gives up half an interval later
         assert await _soon(lambda: net.server.connection_count == 0)
@@ -743,7 +743,7 @@ async def test_stop_closes_connections_and_the_port_is_free_again() -> None:
         await client.subscribe("slotSubscribe")
         port = int(net.url.rsplit(":", 1)[1])
         await net.server.stop()
-        message = await client.socket.receive(timeout=5)
+        message = await client.socket.receive(timeout=60)
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
         again = PubSubServer(net.ledger)
         assert await again.start("127.0.0.1", port) == port
@@ -776,7 +776,7 @@ async def test_dropped_sockets_can_connect_again() -> None:
         client = await net.connect()
         await client.subscribe("slotSubscribe")
         await asyncio.to_thread(faults.drop_sockets)
-        message = await client.socket.receive(timeout=5)
+        message = await client.socket.receive(timeout=60)
         assert message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
         again = await net.connect()
         await again.subscribe("slotSubscribe")
@@ -798,7 +798,7 @@ async def test_a_lying_endpoint_reports_other_slots() -> None:
         assert results[-2] == 1 + 997
 
 
-async def _soon(condition: Callable[[], bool], timeout_s: float = 5.0) -> bool:
+async def _soon(condition: Callable[[], bool], timeout_s: float = 60.0) -> bool:
     for _ in range(int(timeout_s / 0.01)):
         if condition():
             return True

@@ -148,7 +148,7 @@ def test_no_parameters_break_a_method(rpc: Rpc, name: str, params: object) -> No
 
 def test_health_and_other_paths(node: Validator) -> None:
     def get(path: str, method: str = "GET", headers: Any = None) -> tuple[int, bytes, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", node.rpc_port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", node.rpc_port, timeout=60)
         connection.request(method, path, headers=headers or {})
         response = connection.getresponse()
         answer = response.status, response.read(), response.headers
