@@ -59,6 +59,8 @@ def subaccount(body: Any) -> None:
     margin = body["margin"]
     rows = [("address", body["address"] or "-"), ("on debt", body["on_debt"])]
     rows += [(f"cash {asset}", amount(units, asset)) for asset, units in body["cash_units"].items()]
+    rows += [(f"lent {asset}", amount(units, asset)) for asset, units in body["lent_units"].items()]
+    rows += [(f"borrowed {asset}", amount(units, asset)) for asset, units in body["owed_units"].items()]
     rows += [
         (f"position {one['market']}", f"{one['base_units']} base units, quote {usd(one['quote_usd6'])}")
         for one in body["positions"]

@@ -110,6 +110,7 @@ def recover(
             )
         start, link = snapshot.sequence, snapshot.hash
         _check_links(database, max(1, start - LINKS_CHECKED + 1), start)
+    attach(state)  # R33: the screen changes what a mark costs, never what it does
     try:
         link = replay(state, entries(database, start + 1, on_entry), link)
     except JournalCorrupt as error:

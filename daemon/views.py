@@ -13,6 +13,7 @@ from daemon.api.bodies import PositionBody, SubaccountBody
 from engine.deposits import preview_deposit
 from engine.invariants import check, check_totals
 from engine.margin import margin_of, outstanding_negative_equity_usd6
+from engine.pool import lent_units, owed_units
 from engine.state import State, state_hash
 from engine.units import INSURANCE_FUND
 from engine.withdrawals import withdrawable_units
@@ -32,6 +33,8 @@ def subaccount_view(state: State, subaccount: str, address: str | None) -> Subac
         address=address,
         on_debt=found.on_debt,
         cash_units=dict(sorted(found.cash.items())),
+        lent_units={asset: lent_units(state, found, asset) for asset in sorted(found.lent)},
+        owed_units={asset: owed_units(state, found, asset) for asset in sorted(found.borrowed)},
         positions=positions,
         unsettled_usd6=found.unsettled_usd6,
         outstanding_negative_equity_usd6=outstanding_negative_equity_usd6(state, subaccount),

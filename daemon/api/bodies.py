@@ -160,6 +160,8 @@ class SubaccountBody(msgspec.Struct):
     address: str | None
     on_debt: str
     cash_units: dict[str, int]
+    lent_units: dict[str, int]
+    owed_units: dict[str, int]
     positions: list[PositionBody]
     unsettled_usd6: int
     outstanding_negative_equity_usd6: int

@@ -116,6 +116,7 @@ async def test_a_refusal_is_journaled_and_replayed(tmp_path: Path) -> None:
 async def test_a_failed_write_acknowledges_nothing_and_stops_the_writer(tmp_path: Path) -> None:
     database = opened(tmp_path)
     recovered = recover(database, PARAMS)
+    assert recovered.state.screen is not None, "R33: a daemon screens, whatever it starts from"
     runner = Runner(recovered.state, 0, recovered.chain_hash, database, ManualClock(1))
     task = asyncio.create_task(runner.run())
     await deposited(runner, 1)
