@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import sqlite3
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,8 @@ from daemon.proof.files import SECRETS_KEPT, ProofFolder, write_whole
 from daemon.proof.workshop import ProofFailed, Workshop
 from daemon.runner import Runner
 from daemon.store.database import Database
-from daemon.store.rows import Batch, EpochRow
+from daemon.store.rows import Batch, EpochRow, PayoutRow
+from daemon.store.schema import MIGRATIONS
 from engine.params import default_params
 from engine.state import new_state
 from solvency import page, verifier
@@ -300,3 +302,17 @@ def test_a_browser_draws_the_page_of_reserves(tmp_path: Path) -> None:
             drawn = done.stdout
     assert "Epoch 64" in drawn and len(re.findall(r"<svg", drawn)) >= 1
     assert shot.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and shot.stat().st_size > 20_000
+
+
+def test_an_older_database_keeps_its_payouts(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.executescript(f"{MIGRATIONS[0]}; PRAGMA user_version = 1;")
+    old = ("w1", "withdrawal", "7/0", "USDC", "5", "there", 3, None, "finalized", b"record", "sig", 4)
+    connection.execute(f"INSERT INTO payouts VALUES ({','.join('?' * len(old))})", old)  # noqa: S608  # ours
+    connection.close()
+    database = Database(path)
+    note = PayoutRow("makewhole:solvency:1:1:ab", "publication", "fees", "SOL", 0, "hot", 4)
+    database.write(Batch(payouts=[note]))
+    assert database.payouts() == [PayoutRow(*old[:4], 5, *old[5:]), note]  # type: ignore[arg-type]
+    database.close()
