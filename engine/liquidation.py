@@ -2,8 +2,8 @@
 
 Owns: who enters, whose step is due, and what a step does in each stage; engine/waterfall.py has the table
 and the questions. Rules: everyone who fails enters before anybody makes a step, so that all of them can be
-netted; steps go by order of entry; a market whose mark is stale sees only the book (R13). Must not know how a
-provider or a counterparty is chosen.
+netted; steps go by order of entry; a market whose index or mark is stale sees only the book (R13). Must not
+know how a provider or a counterparty is chosen.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from engine.insurance import declare_if_bankrupt
 from engine.ledger import emit
 from engine.lending import redeem_for_liquidation, repay_from_cash
 from engine.margin import Margin, is_recovered, margin_with
+from engine.markets import has_stale_price
 from engine.orders import cancel_all
-from engine.prices import is_stale
 from engine.settlement import cancel_queued, collect, settle_positions
 from engine.small_steps import take_a_step
 from engine.stages import ADL, BACKSTOP, BOOK, count_fill
@@ -112,7 +112,7 @@ def _step(state: State, one: Subaccount, opposites: Opposites, out: list[Event])
         if finding:
             _advance(state, one, finding, out)
     markets = markets_by_maintenance(state, one)
-    stale = [market for market in markets if is_stale(state, state.mark_prices[market])]
+    stale = [market for market in markets if has_stale_price(state, state.markets[market])]
     fresh = [market for market in markets if market not in stale]
     if liquidation.stage == BOOK:
         filled = _trade_on_the_book(state, one, markets, out)
@@ -176,7 +176,7 @@ def _trade_on_the_book(state: State, one: Subaccount, markets: list[str], out: l
 def _deleverage(state: State, one: Subaccount, opposites: Opposites, out: list[Event]) -> None:
     """Net, then deleverage, market by market, until recovered (R24)."""
     for market in markets_by_maintenance(state, one):
-        if is_stale(state, state.mark_prices[market]):
+        if has_stale_price(state, state.markets[market]):
             continue
         for close in (net_liquidatees, auto_deleverage):
             if _has_recovered(state, one):

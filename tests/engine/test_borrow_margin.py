@@ -287,11 +287,13 @@ def stuck(market: Exchange) -> Exchange:
     market.must(cm.Borrow, "1/0", "SOL", 10 * SOL)
     market.must(cm.Transfer, "1/0", "1/1", "SOL", 10 * SOL)
     market.deposit("3/0", 10_000 * USDC)
-    assert isinstance(market.trade("3/0", "1/0", 10 * SOL, 150), Accepted)
+    assert isinstance(market.trade("3/0", "1/0", 10**7, 60_000, "BTC-PERP"), Accepted)
     market.wait(61)
-    market.must(cm.UpdatePrices, (), (("SOL-PERP", 300 * DOLLAR_E8),))
+    btc_e8 = 75_000 * DOLLAR_E8
+    market.must(cm.UpdatePrices, (("BTC", btc_e8),), (("BTC-PERP", btc_e8),))
     market.tick()
-    assert (market.cash("1/0"), market.base("1/0"), market.unsettled("1/0")) == (500 * USDC, 0, 0)
+    base_units = market.base("1/0", "BTC-PERP")
+    assert (market.cash("1/0"), base_units, market.unsettled("1/0")) == (500 * USDC, 0, 0)
     # 10 SOL x 0.889% x 61 s / year
     assert market.owed("1/0", "SOL") == 10 * SOL + 172
     return market

@@ -401,3 +401,20 @@ def test_r29_a_preview_says_that_a_liquidation_is_on(exchange: Exchange) -> None
     exchange.deposit("1/0", 60 * USDC)
     assert margin_of(exchange.state, "1/0").net_equity_usd6 > 601_425_000
     assert preview_deposit(exchange.state, "1/0", "USDC", USDC).being_liquidated
+
+
+def test_r13_a_stale_index_leaves_only_the_book_too(exchange: Exchange) -> None:
+    """R13: too few sources: the last good mark is young, but nobody is made to take over at it."""
+    exchange.backstop()
+    exchange.deposit("1/0", 1_000 * USDC)
+    exchange.deposit("2/0", 20_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 100 * SOL, 150), Accepted)
+    # The mark alone falls below everything, in the same second in which the index loses its sources.
+    exchange.must(cm.UpdateQuotes, "SOL", (("feed", "one", 150 * 10**8, exchange.now_ns),))
+    events = exchange.must(cm.UpdatePrices, (), (("SOL-PERP", 130 * 10**8),))
+    assert of(events, LiquidationStageChanged) == [LiquidationStageChanged("1/0", "backstop", "below_acmf")]
+    assert exchange.base("1/0") == 100 * SOL
+    exchange.wait(1)
+    events = exchange.prices(130)
+    assert exchange.base("1/0") == 0 and exchange.base("90/0") == 100 * SOL
+    assert events[-1] == LiquidationEnded("1/0", "bankrupt")
