@@ -50,8 +50,9 @@ def test_r23_a_gap_that_a_provider_takes_costs_the_fund_what_lies_beyond_the_mar
 ) -> None:
     """With a provider the long closes at mark, and its $2,000 below zero are the fund's: this is the bound.
 
-    What can be won from the fund is (gap - equity at entry), 300 x $10 - $1,000, only when one price step is larger than the whole margin (2% at this size), only as far as providers have capacity, and only
-    from the fund's cash: never from a customer's balance. Two subaccounts are no better at it than two customers.
+    What can be won from the fund is (gap - equity at entry), 300 x $10 - $1,000: only when one price step is
+    larger than the whole margin (2% at this size), only as far as providers have capacity, and only from the
+    fund's cash, never from a customer's balance. Two subaccounts are no better at it than two customers.
     """
     exchange.backstop()
     _opposite(exchange)
