@@ -185,10 +185,11 @@ class Control:
         rows = await self.runner.in_store(lambda database: database.deposits(key=request.deposit_id))
         if not rows:
             raise refusal("unknown_deposit", f"no deposit {request.deposit_id!r}", 404)
-        verdict = await self._destination_fault(rows[0].sender, self.tokens[rows[0].symbol], rows[0].units)
+        token = self._known_asset(rows[0].symbol)
+        verdict = await self._destination_fault(rows[0].sender, token, rows[0].units)
         if verdict:
             raise refusal("destination_invalid", f"the sender cannot be paid: {verdict}")
-        fee = await self._return_fee_lamports(self.tokens[rows[0].symbol], rows[0].sender)
+        fee = await self._return_fee_lamports(token, rows[0].sender)
         return await self._run(
             lambda now: ReturnHeldDeposit(
                 f"return-held:{request.deposit_id}:{now}", now, request.deposit_id, fee

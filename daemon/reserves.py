@@ -22,7 +22,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -66,7 +66,8 @@ class Holdings:
 
     slot: int
     units: dict[str, int]
-    accounts: tuple[tuple[HeldAccount, int], ...] = ()  # each account that holds anything, with its units
+    # Each account that holds anything, with its units; not in the repr, which stands in the log.
+    accounts: tuple[tuple[HeldAccount, int], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,7 @@ class Crash(Teller):
         self.chapter(
             "Everybody sends money",
             "Each subaccount has a deposit address of its own. Customers send from their own "
-            "wallets. The operator "
-            "fills the hot wallet, which pays withdrawals, and the insurance fund.",
+            "wallets. The operator fills the hot wallet, which pays withdrawals, and the insurance fund.",
         )
         with self.console.status("[dim]making wallets ..."):
             operator = await self.stage.wallet("the operator", 100 * SOL, 50_000 * USDC)
@@ -191,10 +190,9 @@ class Crash(Teller):
         minutes = ((found["until_ns"] or 0) - time.time_ns()) / 60e9
         self.console.print(
             "Ben also asks for 800 USDC of the cash he has. It is his, and it waits: while a debt is "
-            "unpaid and the "
-            f"fund is empty, nobody runs off first. It is [bold]{found['status']}[/] by the "
-            f"{found['gate']} gate until "
-            f"the debt is gone, for {minutes:.0f} minutes at most."
+            "unpaid and the fund is empty, nobody runs off first. It is "
+            f"[bold]{found['status']}[/] by the {found['gate']} gate until the debt is gone, for "
+            f"{minutes:.0f} minutes at most."
         )
         self.check.equal(
             "Ben's 800 USDC are queued by the pool gate", (found["status"], found["gate"]), ("queued", "pool")

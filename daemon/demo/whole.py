@@ -26,8 +26,7 @@ class Whole(Teller):
         pid = self.stage.kill()
         self.console.print(
             f"She sends them. [bold red]The daemon (process {pid}) is killed without warning[/] while "
-            "her transfer is "
-            f"only {on_chain}. The chain goes on without it."
+            f"her transfer is only {on_chain}. The chain goes on without it."
         )
         self.check.equal("the daemon died before the transfer was final", on_chain != "finalized", True)
         with self.console.status("[dim]the chain goes on for a second ..."):
@@ -68,8 +67,7 @@ class Whole(Teller):
         self.chapter(
             "The rest in another asset",
             "Ada sends 4 SOL. SOL pays a debt at the index price less a haircut of 5%: 130 x 0.95 = "
-            "123.5 dollars. "
-            "Only what the debt needs is taken, rounded up to one lamport. The rest is hers.",
+            "123.5 dollars. Only what the debt needs is taken, rounded up to one lamport. The rest is hers.",
         )
         await self.prices("130")
         preview = await self.preview(ADA, "SOL", 4 * SOL)
@@ -217,8 +215,7 @@ class Whole(Teller):
             database.close()
         self.console.print(
             f"{state.sequence} journal entries replayed. State hash {state_hash(state)[:16]}..., "
-            "journal hash "
-            f"{chain_hash.hex()[:16]}..."
+            f"journal hash {chain_hash.hex()[:16]}..."
         )
         stopped_with = snapshot.state_hash if snapshot else None
         self.check.equal(

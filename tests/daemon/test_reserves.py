@@ -81,6 +81,10 @@ async def test_more_accounts_than_one_call_takes_are_read_as_of_one_slot(
     async with attesting(tmp_path, node, [str(key) for key in keys]) as (reserves, _, _):
         holdings = await reserves.read()
     assert holdings.units == {"SOL": 6 * 10**9}
+    assert len(holdings.accounts) == FUNDED
+    assert str(keys[-1]) not in repr(
+        holdings
+    )  # what does not match is logged, and not with a million accounts
 
 
 async def test_without_a_usable_endpoint_there_is_no_attestation(tmp_path: Path, node: Validator) -> None:
