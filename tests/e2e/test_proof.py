@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from daemon.api.client import ApiError, NotRunning
+from daemon.killpoints import STEPS as KILL_POINTS
 from daemon.proof.checking import published
 from solvency import verifier
 from solvency.summary import Summary, summarize
@@ -221,6 +222,10 @@ async def test_killed_at_any_step_there_is_one_bundle_for_an_epoch_and_one_memo(
     status = await here.client.get("status", full="true")
     assert [line["unexplained_units"] for line in status["reserves"]] == [0, 0]
     assert status["breaches"] == []
+
+
+def test_every_step_of_a_proof_is_killed_at() -> None:
+    assert {step for step in KILL_POINTS if step.startswith("proof.")} < set(STEPS)
 
 
 async def test_a_database_from_an_older_backup_signs_nothing(here: World) -> None:
