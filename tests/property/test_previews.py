@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import assume, given, note
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from engine.outcome import Accepted, Rejected
 from engine.rejects import RejectReason
 from engine.state import dump_state, load_state, state_hash
 from engine.withdrawals import withdrawable_units
+from tests.engine.conftest import SOL, USDC, Exchange
 from tests.sim.generator import CUSTOMERS
 
 from .worlds import World, in_debt, world_after, world_in_debt
@@ -175,6 +177,22 @@ def test_r30_a_refusal_that_names_an_amount_is_right(data: st.DataObject) -> Non
     # A weight with a penalty moves in steps of 1 ppm with the amount: a little more may pass (R16).
     if not state.assets[asset].weight_penalty_ppm:
         assert isinstance(ask(outcome.would_pass_units + 1), Rejected)
+
+
+@pytest.mark.xfail(strict=True, reason="open finding: the amount named does not ask whether a price is stale")
+def test_r30_a_refusal_names_no_amount_that_a_stale_price_would_stop() -> None:
+    """R30: 61 s after the last prices a holder can withdraw nothing, and no refusal may say otherwise."""
+    exchange = Exchange()
+    exchange.prices(150)
+    for name in ("1/0", "2/0"):
+        exchange.open(name)
+        exchange.deposit(name, 10_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
+    exchange.wait(61)
+    assert withdrawable_units(exchange.state, "1/0", "USDC") == 0
+    refused = exchange.withdraw("1/0", 20_000 * USDC)
+    assert isinstance(refused, Rejected)
+    assert not refused.would_pass_units
 
 
 @given(st.data())

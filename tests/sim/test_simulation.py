@@ -74,7 +74,7 @@ def test_small_crashes_are_as_the_auditor_says() -> None:
 def test_the_simulation_reaches_every_command_and_event() -> None:
     """No kind of command or event, and hardly a refusal, is out of the generator's reach."""
     counts: dict[str, int] = {}
-    for seed in range(10, 16):
+    for seed in range(10, 15):
         # Events that only borrow-lend posts come from a run of its own.
         simulation = Simulation(seed, full_check_every=10**9, lending=seed >= 14)
         simulation.generator.strange_percent = 10
@@ -82,6 +82,10 @@ def test_the_simulation_reaches_every_command_and_event() -> None:
             simulation.step(command)
         for name, count in simulation.counts.items():
             counts[name] = counts.get(name, 0) + count
+    # Netting needs two of the same market in liquidation at once; a pool without cash, a busy borrower.
+    rare_runs = [SmallCrash(9).run(), _followed(6)]
+    for name, count in (pair for run in rare_runs for pair in run.items()):
+        counts[name] = counts.get(name, 0) + count
     unseen = {one.__name__ for one in COMMAND_TYPES if f"{one.__name__}: accepted" not in counts}
     unseen |= {one.__name__ for one in AUDITED_EVENTS if f"event {one.__name__}" not in counts}
     assert unseen == set()
@@ -97,6 +101,14 @@ def test_the_simulation_reaches_every_command_and_event() -> None:
     # below maintenance or realizes a loss is closed and collected by the same command.
     rare = {"withdrawal_queued", "amount_below_network_fee", "borrow_limit_exceeded", "amount_negative"}
     assert never <= {"price_unavailable", "in_liquidation", "uncollected_loss", *rare}
+
+
+def _followed(seed: int) -> Counter[str]:
+    """Run a simulation with borrow-lend and give what it counted."""
+    simulation = Simulation(seed, full_check_every=10**9, lending=True)
+    for command in simulation.commands(700):
+        simulation.step(command)
+    return simulation.counts
 
 
 def _one_more(value: Any) -> Any:
