@@ -1,10 +1,11 @@
 """What an incoming order would trade with, planned before anything is written (R12, R15, R19). Pure.
 
 Rules: price-time priority at the resting order's price. A resting order is passed over, and cancelled when
-the plan is posted, when it cannot be carried any more: a reduce-only order with nothing left to reduce, a
-maker whose cash is gone, or whose margin after this trade would be neither above initial margin nor no worse
-than before. So no loss is ever put on a subaccount that cannot bear it, and no taker is stopped by it. The
-maker's fee of an order rounds up once over all its trades, the taker's for each trade. Must not write.
+the plan is posted, when it cannot be carried any more: a reduce-only order with nothing left to reduce (the
+rest of one that a trade has used up goes at once, so that no book is crossed), a maker whose cash is gone,
+or whose margin after this trade would be neither above initial margin nor no worse than before. So no loss
+is ever put on a subaccount that cannot bear it, and no taker is stopped by it. The maker's fee of an order
+rounds up once over all its trades, the taker's for each trade. Must not write.
 """
 
 from __future__ import annotations
@@ -107,6 +108,9 @@ def plan_match(state: State, incoming: Incoming) -> Plan:
             plan.steps.append((order, fill))
             continue
         plan.steps.append(fill)
+        if fill.units < min(left_units, order.units):
+            # A reduce-only order that has nothing left to reduce would stand across what rests behind it.
+            plan.steps.append((order, "nothing_to_reduce"))
         left_units -= fill.units
         plan.notional_usd6 += fill.notional_usd6
         plan.taker_fee_usd6 += fill.taker_fee_usd6

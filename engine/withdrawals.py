@@ -107,16 +107,16 @@ def cash_out_fault(state: State, one: Subaccount, asset: str, units: int) -> Rej
             retry_at_ns=state.next_settlement_ns() or None,
         )
     held_units = balance_units(state, one, asset)
-    if units > available_units(state, one, asset):
-        return Rejected(
-            RejectReason.INSUFFICIENT_SETTLED_CASH, would_pass_units=_passing_units(state, one, margin, asset)
-        )
-    if not _leaves_initial_margin(state, margin, asset, held_units, units):
-        return Rejected(
-            RejectReason.INSUFFICIENT_INITIAL_MARGIN,
-            would_pass_units=_passing_units(state, one, margin, asset),
-        )
     stale = stale_price_of(state, one)
+    reason = None
+    if units > available_units(state, one, asset):
+        reason = RejectReason.INSUFFICIENT_SETTLED_CASH
+    elif not _leaves_initial_margin(state, margin, asset, held_units, units):
+        reason = RejectReason.INSUFFICIENT_INITIAL_MARGIN
+    if reason is not None:
+        # While a price is stale no amount passes, so none is named.
+        passing_units = None if stale else _passing_units(state, one, margin, asset)
+        return Rejected(reason, would_pass_units=passing_units)
     return Rejected(RejectReason.STALE_PRICE, stale) if stale else None
 
 

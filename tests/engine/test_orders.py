@@ -14,6 +14,7 @@ import pytest
 from engine import commands as cm
 from engine import events as ev
 from engine.apply import Accepted, Rejected
+from engine.invariants import check
 from engine.margin import margin_of
 from engine.markets import average_entry_price_e8, depth, mid_price_e8, open_orders_of
 from engine.orders import cancel_all, take_liquidity
@@ -133,6 +134,24 @@ def test_r12_cancel_by_either_id_and_all(market: Exchange) -> None:
     assert (one.open_orders, one.locked, one.open_order_count) == ({}, {}, 0)
 
 
+def test_r12_a_reduce_only_order_that_was_met_leaves_no_crossed_book(market: Exchange) -> None:
+    """A buy of 5 that may reduce a short of 2.5 only: a sell below it must not rest under its other 2.5."""
+    assert isinstance(market.trade("4/0", "3/0", 5 * SOL, 150), Accepted)
+    (rested,) = events(market.order("3/0", "buy", 5 * SOL, 150, reduce_only=1))
+    assert rested.units == 5 * SOL
+    # Half of the short is closed elsewhere: the order may reduce 2.5 from now on.
+    assert isinstance(market.trade("3/0", "4/0", 5 * SOL // 2, 150), Accepted)
+    traded, cancelled, rest = events(market.order("1/1", "sell", 20 * SOL, 149))
+    assert (traded.maker, traded.units) == ("3/0", 5 * SOL // 2)
+    assert (cancelled.subaccount, cancelled.units, cancelled.reason) == (
+        "3/0",
+        5 * SOL // 2,
+        "nothing_to_reduce",
+    )
+    assert (rest.subaccount, rest.units) == ("1/1", 20 * SOL - 5 * SOL // 2)
+    assert check(market.state) == []
+
+
 def test_r12_reduce_only_is_cut_to_the_position_and_dies_with_it(market: Exchange) -> None:
     market.trade("1/0", "2/0", 2 * SOL, 150)
     (rested,) = events(market.order("1/0", "sell", 5 * SOL, 151, reduce_only=1))
@@ -140,12 +159,21 @@ def test_r12_reduce_only_is_cut_to_the_position_and_dies_with_it(market: Exchang
     assert market.state.subaccounts["1/0"].open_orders == {}
     market.order("1/0", "sell", SOL, 150)  # not reduce-only, ahead of it
     market.order("3/0", "sell", 9 * SOL, 151)
-    trades = events(market.order("4/0", "buy", 4 * SOL, 151))
-    # 1 SOL of the plain order, 1 SOL of the reduce-only one (of its 2), then 3/0.
-    assert [(one.maker, one.units) for one in trades] == [("1/0", SOL), ("1/0", SOL), ("3/0", 2 * SOL)]
+    first, second, dropped, third = events(market.order("4/0", "buy", 4 * SOL, 151))
+    # 1 SOL of the plain order, 1 SOL of the reduce-only one (of its 2, whose rest goes), then 3/0.
+    trades = [(one.maker, one.units) for one in (first, second, third)]
+    assert trades == [("1/0", SOL), ("1/0", SOL), ("3/0", 2 * SOL)]
     assert market.base("1/0") == 0
-    dropped, traded = events(market.order("4/0", "buy", SOL, 151))
     assert dropped == ev.OrderCancelled("SOL-PERP", 1, "1/0", SOL, "nothing_to_reduce")
+
+
+def test_r12_a_reduce_only_order_whose_position_is_gone_is_dropped_when_met(market: Exchange) -> None:
+    market.trade("1/0", "2/0", 2 * SOL, 150)
+    events(market.order("1/0", "sell", 2 * SOL, 151, reduce_only=1))
+    market.order("3/0", "sell", 9 * SOL, 151)
+    market.trade("2/0", "1/0", 2 * SOL, 150)
+    dropped, traded = events(market.order("4/0", "buy", SOL, 151))
+    assert dropped == ev.OrderCancelled("SOL-PERP", 1, "1/0", 2 * SOL, "nothing_to_reduce")
     assert traded.maker == "3/0"
 
 

@@ -137,6 +137,11 @@ class Matcher:
         plan.traded += units
         self._add(plan.changes[taker.name], trade, taker.sign, trade.taker_fee_usd6)
         self._add(plan.changes[order.subaccount], trade, -taker.sign, trade.maker_fee_usd6, order)
+        if units < min(wanted, order.units):  # R12: nothing is left to reduce, and the taker goes on
+            rest = order.units - units
+            plan.events.append(
+                e.OrderCancelled(market, order.order_id, order.subaccount, rest, "nothing_to_reduce")
+            )
 
     def _reducible(self, name: str, market: str, is_buy: bool, plan: Plan) -> int:
         base = self.ledger.books.base[name, market] + plan.changes[name].trades.get(market, (0, 0))[0]
