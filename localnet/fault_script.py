@@ -227,8 +227,9 @@ class FaultPlayer:
         """Strike and lift all that is due at an absolute slot, but for faults of the chain."""
         now = slot - self._start
         for held in [held for held in self._holding if held[0] <= now]:
-            self._holding.remove(held)
+            # In this order: `done` is asked from other threads, and promises that every fault is lifted.
             self._stage.lift(held[1], held[2])
+            self._holding.remove(held)
         while self._waiting and self._waiting[0].at <= now:
             step = self._waiting.pop(0)
             if step.endpoint == CHAIN:
