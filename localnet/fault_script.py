@@ -231,11 +231,12 @@ class FaultPlayer:
             self._stage.lift(held[1], held[2])
             self._holding.remove(held)
         while self._waiting and self._waiting[0].at <= now:
-            step = self._waiting.pop(0)
+            step = self._waiting[0]
             if step.endpoint == CHAIN:
                 self.due.append(step)
             else:
                 self._strike(step)
+            self._waiting.pop(0)  # last, for the same reason
 
     def strike_chain(self) -> None:
         """Strike the faults of the chain that are due, also those that fall due meanwhile."""
