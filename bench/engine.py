@@ -51,6 +51,13 @@ def exchange(subaccounts: int, indebted: int) -> State:
     _accepted(state, cm.UpdatePrices("open", now, prices, (("SOL-PERP", 200 * 10**8),)))
     for number in range(subaccounts):
         _accepted(state, cm.OpenSubaccount(f"open:{number}", now, f"{number}/0"))
+    if indebted:
+        # A provider takes positions at mark from whoever has nothing left, so that a debt remains (R23).
+        provider = f"{subaccounts}/0"
+        _accepted(state, cm.OpenSubaccount("open:provider", now, provider))
+        _accepted(state, cm.Deposit("fund:provider", now, provider, "USDC", 10**15, "x"))
+        _accepted(state, cm.RegisterBackstop("register", now, provider))
+        _accepted(state, cm.SetBackstopCapacity("capacity", now, provider, "SOL-PERP", 10**16, 10**16))
     for number in range(indebted):
         loser, winner = f"{number}/0", f"{subaccounts - 1 - number}/0"
         for name, units in ((loser, 1_000_000_000), (winner, 10_000_000_000)):
