@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
@@ -25,6 +28,25 @@ BENCHMARKS = {
 }
 
 
+def _here(name: str, chosen: argparse.Namespace) -> list[Row]:
+    module = importlib.import_module(f"bench.{name}")
+    rows: list[Row] = module.run(quick=chosen.quick, block=chosen.block)
+    return rows
+
+
+def _alone(name: str, chosen: argparse.Namespace) -> list[Row]:
+    """Run one benchmark in a process of its own, so that none measures what another left in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "rows.json"
+        command = [sys.executable, "-m", "bench", name, "--json", str(answer)]
+        command += ["--quick"] if chosen.quick else []
+        command += ["--block", str(chosen.block)] if chosen.block else []
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"the benchmark {name} failed:\n{done.stdout}{done.stderr}")
+        return [Row(**row) for row in json.loads(answer.read_text(encoding="utf-8"))]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
@@ -40,11 +62,11 @@ def main() -> None:
     if unknown:
         parser.error(f"no benchmark called {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     console = Console()
+    names = chosen.names or list(BENCHMARKS)
     rows: list[Row] = []
-    for name in chosen.names or BENCHMARKS:
+    for name in names:
         with console.status(f"{name}: {BENCHMARKS[name]}"):
-            module = importlib.import_module(f"bench.{name}")
-            rows += module.run(quick=chosen.quick, block=chosen.block)
+            rows += _alone(name, chosen) if len(names) > 1 else _here(name, chosen)
     show(rows, console)
     if chosen.json:
         chosen.json.write_text(json.dumps(as_json(rows), indent=1) + "\n", encoding="utf-8")
