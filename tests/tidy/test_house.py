@@ -70,6 +70,13 @@ def test_every_locked_package_is_pinned_and_hashed(lock: str) -> None:
         assert "--hash=sha256:" in entry, f"not hashed: {entry.splitlines()[0]}"
 
 
+def test_no_npm_lock_holds_an_address() -> None:
+    locks = [path for path in committed_files() if path.name == "package-lock.json"]
+    assert locks, "the JavaScript conformance runs are locked"
+    found = [str(path.relative_to(ROOT)) for path in locks if "://" in path.read_text(encoding="utf-8")]
+    assert not found, f"strip `resolved` and `funding`: {found}"
+
+
 def test_files_are_one_thing() -> None:
     long = {}
     for path in python_files(*PACKAGES, "tests", "bench"):
