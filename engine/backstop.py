@@ -14,7 +14,7 @@ from engine.commands import LeaveBackstop, RegisterBackstop, SetBackstopCapacity
 from engine.events import BackstopCapacitySet, BackstopFilled, BackstopLeft, BackstopRegistered, Event
 from engine.fixed import midpoint_up, notional_up_usd6, scale_down, share_out, units_for_usd6_down
 from engine.ledger import emit
-from engine.margin import margin_with, position_value_usd6
+from engine.margin import margin_with, meets_initial_margin, position_value_usd6
 from engine.outcome import Accepted, Outcome, Rejected
 from engine.rejects import RejectReason
 from engine.stages import BACKSTOP, count_fill
@@ -228,7 +228,7 @@ def _can_hold(state: State, provider: Subaccount, market: str, base_units: int) 
         state, market, before + base_units
     )
     after = margin_with(state, provider, market=market, base_units=base_units, quote_usd6=quote_usd6)
-    return after.net_equity_usd6 >= after.initial_margin_usd6
+    return meets_initial_margin(after)
 
 
 def _use(state: State, provider: Subaccount, market: str, units: int) -> None:

@@ -15,7 +15,13 @@ from engine.events import Event, LendingSet
 from engine.fixed import midpoint_up
 from engine.ledger import emit
 from engine.lending import borrow, idle_lenders, lend, redeem, repay
-from engine.margin import Margin, margin_with, meets_maintenance_margin
+from engine.margin import (
+    Margin,
+    margin_with,
+    meets_initial_margin,
+    meets_maintenance_margin,
+    needs_stale_collateral,
+)
 from engine.outcome import Accepted, Outcome, Rejected
 from engine.pool import (
     borrowable_units,
@@ -25,7 +31,7 @@ from engine.pool import (
     owed_units,
     redeemable_units,
 )
-from engine.prices import stale_price_of
+from engine.prices import stale_collateral_of, stale_price_of
 from engine.rejects import RejectReason
 from engine.state import State, Subaccount
 from engine.units import MAX_UNITS, SETTLEMENT_ASSET, SubaccountId
@@ -151,7 +157,8 @@ def borrow_fault(state: State, one: Subaccount, asset: str, units: int) -> Rejec
         return Rejected(RejectReason.IN_LIQUIDATION)
     if margin.account_value_usd6 < 0 or one.id in state.debts:
         return Rejected(RejectReason.OUTSTANDING_NEGATIVE_EQUITY, f"{-margin.account_value_usd6} usd6")
-    if not _has_margin_for(state, one, asset, units):
+    after = margin_after_borrow(state, one, asset, units)
+    if not meets_initial_margin(after) and not needs_stale_collateral(after):
         return Rejected(
             RejectReason.INSUFFICIENT_INITIAL_MARGIN, would_pass_units=margin_for_units(state, one, asset)
         )
@@ -159,7 +166,14 @@ def borrow_fault(state: State, one: Subaccount, asset: str, units: int) -> Rejec
     if units > room:
         return Rejected(RejectReason.BORROW_LIMIT_EXCEEDED, would_pass_units=max(0, room))
     stale = stale_price_of(state, one, also=asset)
-    return Rejected(RejectReason.STALE_PRICE, stale) if stale else None
+    if stale:
+        return Rejected(RejectReason.STALE_PRICE, stale)
+    if needs_stale_collateral(after):
+        passing_units = min(room, margin_for_units(state, one, asset))
+        return Rejected(
+            RejectReason.STALE_PRICE, stale_collateral_of(state, one), would_pass_units=passing_units
+        )
+    return None
 
 
 def pool_fault(state: State, asset: str, units: int, more: Sequence[int] = ()) -> Rejected | None:
@@ -252,9 +266,8 @@ def margin_for_units(state: State, one: Subaccount, asset: str) -> int:
 
 
 def _has_margin_for(state: State, one: Subaccount, asset: str, units: int) -> bool:
-    """Tell whether net equity still meets initial margin after borrowing units into cash (R19)."""
-    after = margin_after_borrow(state, one, asset, units)
-    return after.net_equity_usd6 >= after.initial_margin_usd6
+    """Tell whether initial margin is met after borrowing units into cash (R19)."""
+    return meets_initial_margin(margin_after_borrow(state, one, asset, units))
 
 
 def margin_after_borrow(state: State, one: Subaccount, asset: str, units: int) -> Margin:

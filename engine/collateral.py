@@ -14,6 +14,7 @@ from engine.fixed import (
 )
 from engine.params import AssetParams
 from engine.pool import balances_units
+from engine.prices import is_stale
 from engine.state import State, Subaccount
 from engine.units import SETTLEMENT_ASSET
 
@@ -37,16 +38,21 @@ def collateral_value_usd6(params: AssetParams, value_usd6: int, units: int) -> i
 
 def collateral_of(
     state: State, one: Subaccount, changed: str = "", changed_units: int = 0, usdc_units: int = 0
-) -> tuple[int, int]:
-    """Sum a subaccount's cash and lent units in usd6: (at full value, weighted), each asset rounded down.
+) -> tuple[int, int, int]:
+    """Sum a subaccount's cash and lent units in usd6, each asset rounded down: (at full value, weighted, of
+    the weighted what has a stale index, R17).
 
     As if it held changed_units more of one asset and usdc_units more of USDC.
     """
     full_usd6 = weighted_usd6 = usdc_units
+    stale_usd6 = 0
     balances = balances_units(state, one) if one.lent else one.cash
     if changed_units and changed not in balances:
         full_usd6 += (value_usd6 := asset_value_usd6(state, changed, changed_units))
-        weighted_usd6 += collateral_value_usd6(state.assets[changed], value_usd6, changed_units)
+        collateral_usd6 = collateral_value_usd6(state.assets[changed], value_usd6, changed_units)
+        weighted_usd6 += collateral_usd6
+        if collateral_usd6 and is_stale(state, state.index_prices[changed]):
+            stale_usd6 += collateral_usd6
     for asset, units in balances.items():
         if asset == SETTLEMENT_ASSET:
             full_usd6 += units
@@ -56,8 +62,11 @@ def collateral_of(
             units += changed_units
         value_usd6 = asset_value_usd6(state, asset, units)
         full_usd6 += value_usd6
-        weighted_usd6 += collateral_value_usd6(state.assets[asset], value_usd6, units)
-    return full_usd6, weighted_usd6
+        collateral_usd6 = collateral_value_usd6(state.assets[asset], value_usd6, units)
+        weighted_usd6 += collateral_usd6
+        if collateral_usd6 and is_stale(state, state.index_prices[asset]):
+            stale_usd6 += collateral_usd6
+    return full_usd6, weighted_usd6, stale_usd6
 
 
 def conversion_rate_e8(state: State, asset: str) -> int:

@@ -31,7 +31,8 @@ class Margin:
 
     net_equity weighs collateral (R17), account_value does not; both are after liabilities, which are borrows
     at index (R11). withdrawal_equity is net equity without positive unrealized profit and without unpaid
-    claims (R28, R30).
+    claims (R28, R30). stale_collateral is the part of each that rests on a stale index: what is to be taken
+    on, or to leave, must do without it (R17).
     """
 
     net_equity_usd6: int
@@ -42,6 +43,7 @@ class Margin:
     initial_margin_usd6: int
     maintenance_margin_usd6: int
     liabilities_usd6: int
+    stale_collateral_usd6: int
 
 
 def margin_of(state: State, subaccount: SubaccountId) -> Margin:
@@ -71,7 +73,7 @@ def margin_with(
     In a perpetual market: the position by (base_units, quote_usd6), open orders by (buy_units, sell_units).
     In cash: asset_units of an asset, usdc_units of USDC. In borrows: owed_more_units of an asset.
     """
-    full_usd6, weighted_usd6 = collateral_of(state, one, asset, asset_units, usdc_units)
+    full_usd6, weighted_usd6, stale_usd6 = collateral_of(state, one, asset, asset_units, usdc_units)
     unrealized_usd6, exposure_usd6, initial_usd6, maintenance_usd6 = _positions_risk(
         state, one, market, base_units, quote_usd6, buy_units, sell_units
     )
@@ -94,6 +96,7 @@ def margin_with(
         initial_margin_usd6=initial_usd6,
         maintenance_margin_usd6=maintenance_usd6,
         liabilities_usd6=liabilities_usd6,
+        stale_collateral_usd6=stale_usd6,
     )
 
 
@@ -114,10 +117,24 @@ def may_trade(
         unrealized_usd6, _, initial_usd6, _ = _positions_risk(
             state, one, market, base_units, quote_usd6, buy_units, sell_units
         )
-        net_usd6 = collateral_of(state, one)[1] + unrealized_usd6 + one.unsettled_usd6
-        if net_usd6 >= initial_usd6:
+        _, weighted_usd6, stale_usd6 = collateral_of(state, one)
+        if weighted_usd6 - stale_usd6 + unrealized_usd6 + one.unsettled_usd6 >= initial_usd6:
             return True
-    after = margin_with(
+    after = margin_after_trade(state, one, market, base_units, quote_usd6, buy_units, sell_units)
+    return may_become(margin_with(state, one), after)
+
+
+def margin_after_trade(
+    state: State,
+    one: Subaccount,
+    market: str,
+    base_units: int,
+    quote_usd6: int,
+    buy_units: int,
+    sell_units: int,
+) -> Margin:
+    """Compute the margin as if a position in a perpetual market and its open orders had changed."""
+    return margin_with(
         state,
         one,
         market=market,
@@ -126,7 +143,6 @@ def may_trade(
         buy_units=buy_units,
         sell_units=sell_units,
     )
-    return may_become(margin_with(state, one), after)
 
 
 def _positions_risk(
@@ -238,14 +254,25 @@ def compare_margin_fractions(first: Margin, second: Margin) -> int:
     )
 
 
+def meets_initial_margin(margin: Margin) -> bool:
+    """Tell whether net equity without stale collateral covers initial margin (R17, R19)."""
+    return margin.net_equity_usd6 - margin.stale_collateral_usd6 >= margin.initial_margin_usd6
+
+
+def needs_stale_collateral(margin: Margin) -> bool:
+    """Tell whether initial margin would be met if collateral with a stale index counted (R19)."""
+    return margin.net_equity_usd6 >= margin.initial_margin_usd6 and not meets_initial_margin(margin)
+
+
 def may_become(before: Margin, after: Margin) -> bool:
     """Tell whether a step is allowed (R19): initial margin is met afterwards, or nothing got worse.
 
     Nothing got worse: neither margin is higher, and net equity is no lower; or maintenance margin is lower,
     net equity not negative and net_equity / maintenance_margin no lower, so that who is short of initial
-    margin can close a position although that costs a fee.
+    margin can close a position although that costs a fee. Stale collateral does not count for the first,
+    and counts for the second.
     """
-    if after.net_equity_usd6 >= after.initial_margin_usd6:
+    if meets_initial_margin(after):
         return True
     if (
         after.initial_margin_usd6 > before.initial_margin_usd6

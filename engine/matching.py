@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from engine.book import Order
 from engine.fixed import notional_down_usd6, ppm_of_up
-from engine.margin import margin_with, may_become, may_trade
+from engine.margin import margin_with, may_become, may_trade, meets_initial_margin
 from engine.params import MarketParams
 from engine.state import State, Subaccount
 from engine.units import SETTLEMENT_ASSET
@@ -187,6 +187,6 @@ def _spot_fault(state: State, maker: Subaccount, params: MarketParams, so_far: _
     after = margin_with(
         state, maker, asset=params.asset, asset_units=so_far.base_units, usdc_units=so_far.quote_usd6
     )
-    if after.net_equity_usd6 >= after.initial_margin_usd6 or may_become(margin_with(state, maker), after):
+    if meets_initial_margin(after) or may_become(margin_with(state, maker), after):
         return ""
     return "insufficient_margin"

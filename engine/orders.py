@@ -14,7 +14,14 @@ from engine.events import Event, MarketStateSet, OrderCancelled, OrderRested, Sp
 from engine.fixed import divide_down, is_not_multiple, multiple_down, notional_up_usd6, ppm_of_up
 from engine.ledger import emit
 from engine.lending import repay_incoming
-from engine.margin import Margin, margin_with, may_become, may_trade
+from engine.margin import (
+    Margin,
+    margin_after_trade,
+    margin_with,
+    may_become,
+    may_trade,
+    needs_stale_collateral,
+)
 from engine.markets import (
     CLOSED,
     POST_ONLY,
@@ -28,6 +35,7 @@ from engine.markets import (
 from engine.matching import Fill, Incoming, Plan, plan_match, reducible_units
 from engine.outcome import Accepted, Outcome, Rejected
 from engine.params import MarketParams
+from engine.prices import stale_collateral_of
 from engine.rejects import RejectReason
 from engine.state import State, Subaccount
 from engine.units import MAX_PRICE_E8, MAX_UNITS, SETTLEMENT_ASSET
@@ -285,7 +293,7 @@ def _condition_fault(
     """Find what the subaccount's condition has against what the order would do (R19).
 
     Gives: in_liquidation, outstanding_negative_equity, insufficient_settled_cash,
-    insufficient_initial_margin. Whoever meets initial margin afterwards cannot owe anything.
+    insufficient_initial_margin, stale_price. Whoever meets initial margin afterwards cannot owe anything.
     """
     if one.id in state.liquidations:
         return Rejected(RejectReason.IN_LIQUIDATION)
@@ -295,24 +303,26 @@ def _condition_fault(
     if not params.is_spot:
         sign = 1 if is_buy else -1
         opening_units = 0 if command.reduce_only else resting_units
-        allowed = may_trade(
-            state,
-            one,
-            params.symbol,
+        change = (
             sign * plan.filled_units,
             -sign * plan.notional_usd6 - plan.taker_fee_usd6,
             opening_units if is_buy else 0,
             0 if is_buy else opening_units,
         )
+        if may_trade(state, one, params.symbol, *change):
+            return None
+        after = margin_after_trade(state, one, params.symbol, *change)
     else:
-        after = _after_spot(state, command, one, params, plan, resting_units)
-        if isinstance(after, Rejected):
-            return after
-        allowed = may_become(margin_with(state, one), after)
-    if allowed:
-        return None
+        found = _after_spot(state, command, one, params, plan, resting_units)
+        if isinstance(found, Rejected):
+            return found
+        after = found
+        if may_become(margin_with(state, one), after):
+            return None
     if margin_with(state, one).account_value_usd6 < 0:
         return Rejected(RejectReason.OUTSTANDING_NEGATIVE_EQUITY)
+    if needs_stale_collateral(after):
+        return Rejected(RejectReason.STALE_PRICE, stale_collateral_of(state, one))
     return Rejected(RejectReason.INSUFFICIENT_INITIAL_MARGIN)
 
 

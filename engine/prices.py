@@ -20,20 +20,29 @@ def is_stale(state: State, price: Price) -> bool:
 
 
 def stale_price_of(state: State, one: Subaccount, also: str = "") -> str:
-    """Name a price that a subaccount's margin rests on and that is stale or missing; "" when all are good.
+    """Name a price that what a subaccount owes rests on and that is stale or missing; "" when all are good:
+    the marks of its positions, the indices of its borrows and of `also`, which is to be borrowed.
 
-    Without positions and borrows nothing rests on any price: no margin is needed and nothing can be lost.
-    `also` is an asset that is to be borrowed.
+    What it holds needs no price here: stale collateral counts nothing (R17, `stale_collateral_of`).
     """
-    if not one.positions and not one.borrowed and not also:
-        return ""
     for market in sorted(one.positions):
         mark = state.mark_prices.get(market)
         if mark is None or is_stale(state, mark):
             return market
-    for asset in sorted({*one.cash, *one.lent, *one.borrowed, also or SETTLEMENT_ASSET}):
+    for asset in sorted({*one.borrowed, also or SETTLEMENT_ASSET}):
         index = state.index_prices.get(asset)
         if asset != SETTLEMENT_ASSET and (index is None or is_stale(state, index)):
+            return asset
+    return ""
+
+
+def stale_collateral_of(state: State, one: Subaccount) -> str:
+    """Name the first asset, by symbol, that a subaccount holds or lends and whose index is stale; "" for
+    none.
+    """
+    for asset in sorted({*one.cash, *one.lent}):
+        index = state.index_prices.get(asset)
+        if index is not None and is_stale(state, index):
             return asset
     return ""
 

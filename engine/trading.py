@@ -12,9 +12,9 @@ from engine.events import BlockTraded, Event, TransferMade
 from engine.fixed import notional_down_usd6, notional_up_usd6
 from engine.ledger import emit
 from engine.lending import redeem_shortage, repay_incoming
-from engine.margin import margin_with, may_become, outstanding_of
+from engine.margin import margin_with, may_become, needs_stale_collateral, outstanding_of
 from engine.outcome import Accepted, Outcome, Rejected
-from engine.prices import is_stale
+from engine.prices import is_stale, stale_collateral_of
 from engine.rejects import RejectReason
 from engine.state import State
 from engine.units import MAX_PRICE_E8, MAX_UNITS, PPM, same_account
@@ -44,12 +44,16 @@ def block_trade(state: State, command: BlockTrade) -> Outcome:
         # A debtor who has come to collateral pays at the next tick; until then it takes no position (I8).
         if one.id in state.debts or outstanding_of(state, one):
             return Rejected(RejectReason.OUTSTANDING_NEGATIVE_EQUITY, one.id)
+    stale = command.market if is_stale(state, state.mark_prices[command.market]) else ""
     for one, base_units, quote_usd6 in sides:
         after = margin_with(state, one, market=command.market, base_units=base_units, quote_usd6=quote_usd6)
-        if not may_become(margin_with(state, one), after):
+        if may_become(margin_with(state, one), after):
+            continue
+        if not needs_stale_collateral(after):
             return Rejected(RejectReason.INSUFFICIENT_INITIAL_MARGIN, one.id)
-    if is_stale(state, state.mark_prices[command.market]):
-        return Rejected(RejectReason.STALE_PRICE, command.market)
+        stale = stale or stale_collateral_of(state, one)
+    if stale:
+        return Rejected(RejectReason.STALE_PRICE, stale)
     # No refusal below this line.
     out: list[Event] = []
     emit(

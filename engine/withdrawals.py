@@ -31,7 +31,7 @@ from engine.lending import redeem_shortage, repay_incoming
 from engine.margin import Margin, margin_with, meets_maintenance_margin, outstanding_of
 from engine.outcome import Accepted, Outcome, Rejected
 from engine.pool import available_units, balance_units
-from engine.prices import stale_price_of
+from engine.prices import is_stale, stale_collateral_of, stale_price_of
 from engine.rejects import RejectReason
 from engine.state import State, Subaccount, Withdrawal
 from engine.units import FEES, MAX_UNITS, NETWORK_FEE_ASSET, SubaccountId
@@ -113,11 +113,14 @@ def cash_out_fault(state: State, one: Subaccount, asset: str, units: int) -> Rej
         reason = RejectReason.INSUFFICIENT_SETTLED_CASH
     elif not _leaves_initial_margin(state, margin, asset, held_units, units):
         reason = RejectReason.INSUFFICIENT_INITIAL_MARGIN
-    if reason is not None:
-        # While a price is stale no amount passes, so none is named.
-        passing_units = None if stale else _passing_units(state, one, margin, asset)
-        return Rejected(reason, would_pass_units=passing_units)
-    return Rejected(RejectReason.STALE_PRICE, stale) if stale else None
+    elif stale or not _leaves_initial_margin(state, margin, asset, held_units, units, vouched=True):
+        reason = RejectReason.STALE_PRICE
+    if reason is None:
+        return None
+    # While what is owed rests on a stale price no amount passes, so none is named.
+    passing_units = None if stale else _passing_units(state, one, margin, asset)
+    detail = (stale or stale_collateral_of(state, one)) if reason is RejectReason.STALE_PRICE else ""
+    return Rejected(reason, detail, would_pass_units=passing_units)
 
 
 def withdrawable_units(state: State, subaccount: SubaccountId, asset: str) -> int:
@@ -253,23 +256,33 @@ def _fee_not_covered(state: State, fee_units: int) -> int:
     return max(0, fee_units - state.subaccounts[FEES].cash.get(NETWORK_FEE_ASSET, 0))
 
 
-def _leaves_initial_margin(state: State, margin: Margin, asset: str, cash_units: int, units: int) -> bool:
-    """Tell whether withdrawal equity without these units still meets initial margin (R30)."""
+def _leaves_initial_margin(
+    state: State, margin: Margin, asset: str, cash_units: int, units: int, *, vouched: bool = False
+) -> bool:
+    """Tell whether withdrawal equity without these units still meets initial margin (R30), with or without
+    collateral that has a stale index (R17).
+    """
+    equity_usd6 = margin.withdrawal_equity_usd6
+    if vouched:
+        equity_usd6 -= margin.stale_collateral_usd6
+        index = state.index_prices.get(asset)
+        if index is not None and is_stale(state, index):
+            return equity_usd6 >= margin.initial_margin_usd6
     lost_usd6 = _weighted(state, asset, cash_units) - _weighted(state, asset, cash_units - units)
-    return margin.withdrawal_equity_usd6 - lost_usd6 >= margin.initial_margin_usd6
+    return equity_usd6 - lost_usd6 >= margin.initial_margin_usd6
 
 
 def _passing_units(state: State, one: Subaccount, margin: Margin, asset: str) -> int:
     """Find the largest amount that leaves initial margin, by bisection; the lower end always passes."""
     cash_units, most_units = balance_units(state, one, asset), available_units(state, one, asset)
-    if _leaves_initial_margin(state, margin, asset, cash_units, most_units):
+    if _leaves_initial_margin(state, margin, asset, cash_units, most_units, vouched=True):
         return most_units
     low, high = 0, most_units
-    if not _leaves_initial_margin(state, margin, asset, cash_units, 0):
+    if not _leaves_initial_margin(state, margin, asset, cash_units, 0, vouched=True):
         return 0
     while low + 1 < high:
         middle = midpoint_up(low, high)
-        if _leaves_initial_margin(state, margin, asset, cash_units, middle):
+        if _leaves_initial_margin(state, margin, asset, cash_units, middle, vouched=True):
             low = middle
         else:
             high = middle

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from engine import commands as cm
 from engine.events import LiquidationStageChanged, OrderCancelled, Traded
 from engine.outcome import Accepted, Rejected
@@ -140,7 +138,6 @@ def test_r15_a_sweep_stops_at_the_band(exchange: Exchange) -> None:
     assert answer.events[-1].reason == "price_band"
 
 
-@pytest.mark.xfail(strict=True, reason="open finding: R19 does not ask for a fresh index of the collateral")
 def test_r19_a_block_trade_on_a_stale_collateral_index_is_refused(exchange: Exchange) -> None:
     """Collateral whose index nobody has confirmed for 61 s carries no new position: the oracle attack."""
     exchange.deposit("1/0", 100 * SOL, "SOL")
@@ -151,7 +148,6 @@ def test_r19_a_block_trade_on_a_stale_collateral_index_is_refused(exchange: Exch
     assert answer.reason is RejectReason.STALE_PRICE
 
 
-@pytest.mark.xfail(strict=True, reason="open finding: R19 does not ask for a fresh index of the collateral")
 def test_r12_an_order_on_a_stale_collateral_index_is_refused(exchange: Exchange) -> None:
     """The same on the book, where the stale index belongs to another asset than the market's."""
     exchange.deposit("1/0", 10**8, "BTC")

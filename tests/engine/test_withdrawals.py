@@ -151,16 +151,23 @@ def test_r30_stale_prices_hold_only_those_who_need_them(exchange: Exchange) -> N
     assert isinstance(exchange.withdraw("3/0", USDC), Accepted)
     exchange.prices(150)
     assert isinstance(exchange.withdraw("1/0", USDC), Accepted)
-    # Collateral counts too: its index, though the mark is fresh.
+    # With a fresh mark a stale index holds only what rests on that collateral (R17).
     exchange.deposit("2/0", SOL, "SOL")
     exchange.wait(61)
     exchange.must(cm.UpdatePrices, (), (("SOL-PERP", 150 * 10**8),))
     exchange.attest()
-    refused = exchange.withdraw("2/0", USDC)
-    assert isinstance(refused, Rejected) and (refused.reason, refused.detail) == (
-        RejectReason.STALE_PRICE,
-        "SOL",
-    )
+    # Initial margin of 1 SOL short at 150 is 2%: 3. With the SOL held counted all 1,000 USDC could leave.
+    passing_units = 997 * USDC
+    refused = exchange.withdraw("2/0", passing_units + 1)
+    assert isinstance(refused, Rejected)
+    assert (refused.reason, refused.detail) == (RejectReason.STALE_PRICE, "SOL")
+    assert refused.would_pass_units == passing_units == withdrawable_units(exchange.state, "2/0", "USDC")
+    refused = exchange.withdraw("2/0", 1_000 * USDC + 1)
+    assert isinstance(refused, Rejected) and refused.reason is RejectReason.INSUFFICIENT_SETTLED_CASH
+    assert isinstance(exchange.withdraw("2/0", passing_units), Accepted)
+    # The stale coin itself may leave: nothing rests on it.
+    exchange.deposit("2/0", 100 * USDC)
+    assert isinstance(exchange.withdraw("2/0", SOL, "SOL"), Accepted)
 
 
 def test_r31_pool_gate_queues_usdc_for_a_bounded_time(indebted: Exchange) -> None:
