@@ -1,9 +1,9 @@
 """What a customer or an operator can ask of a running daemon, whatever the door they come through.
 
 Owns: opening subaccounts and issuing addresses, requests to withdraw with the chain's verdict on the
-destination, and every other command and question of the control API. Rules: an address is watched and
-durable before it is shown (D10); the same request again gives the first answer; a refusal carries the
-engine's reason. Must not know: HTTP.
+destination, and all else that touches the chain; orders and lending are `daemon.trading`'s, questions about
+markets `daemon.markets`'s. Rules: an address is watched and durable before it is shown (D10); the same
+request again gives the first answer; a refusal carries the engine's reason. Must not know: HTTP.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from chain.addresses import parse_amount
 from chain.destination import (
     TOKEN_ACCOUNT_BYTES,
     check_destination,
@@ -28,45 +27,32 @@ from chain.tokens import TokenMint, associated_token_address
 from chain.watcher import Lag
 from chain.watchlist import Watchlist
 from daemon import views
+from daemon.answers import done, refusal, run
 from daemon.api import bodies
 from daemon.clock import Clock, ManualClock
-from daemon.inbox import AddressBook, Inbox, Prices, tick, update_prices
+from daemon.inbox import AddressBook, Inbox, tick
 from daemon.journal_tools import in_words
 from daemon.keys import Keyring, UnknownAddress
+from daemon.markets import LISTED_AT_MOST, Markets
 from daemon.proof.questions import ProofQuestions
 from daemon.proof.service import ProofService
 from daemon.reserves import Reserves
-from daemon.runner import Answer, Build, Runner
+from daemon.runner import Build, Runner
 from daemon.store.rows import Batch, DepositRow, PayoutRow
-from engine.codec import tagged
+from daemon.trading import Trading
 from engine.commands import (
     AcceptHeldDeposit,
-    BlockTrade,
-    LeaveBackstop,
     OpenSubaccount,
-    RegisterBackstop,
     RequestWithdrawal,
     ReturnHeldDeposit,
-    SetBackstopCapacity,
     SetOnDebt,
     Transfer,
 )
 from engine.outcome import Rejected
-from engine.rejects import RejectReason
 from engine.units import MAX_TEXT_LENGTH
 
 # What sending a held deposit back costs its sender: one signature and a token account that may be missing.
 RETURN_FEE_SIGNATURE_LAMPORTS = 5_000
-LISTED_AT_MOST = 1_000  # an answer that grows for ever would block the writer for ever longer
-
-
-class Refused(Exception):  # a refusal is an answer, not a failure
-    """The answer is no; becomes the error body."""
-
-    def __init__(self, error: bodies.Error, status: int = 409) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.status = status
 
 
 @dataclass(slots=True)
@@ -87,6 +73,8 @@ class Control:
     lag: Callable[[], Lag]
     alarms: Callable[[], list[str]]
     proof: ProofService
+    trading: Trading
+    markets: Markets
 
     # -- subaccounts and addresses --
 
@@ -113,7 +101,7 @@ class Control:
             ),
             add,
         )
-        self._done(answer)
+        done(answer)
         self.addresses.add(request.subaccount, address)
         return self._address(request.subaccount, address)
 
@@ -204,47 +192,7 @@ class Control:
         rent = 0 if found is not None else await rent_exempt_minimum(self.pool, TOKEN_ACCOUNT_BYTES)
         return RETURN_FEE_SIGNATURE_LAMPORTS + rent
 
-    # -- trading, prices, time --
-
-    async def trade(self, request: bodies.TradeRequest) -> bodies.DoneBody:
-        """Book a block trade."""
-        price_e8 = _decimal(request.price, 8, "price")
-        return await self._run(
-            lambda now: BlockTrade(
-                request.id,
-                now,
-                request.market,
-                request.buyer,
-                request.seller,
-                request.base_units,
-                price_e8,
-                tuple(request.consents),
-            )
-        )
-
-    async def register_backstop(self, request: bodies.BackstopRequest) -> bodies.DoneBody:
-        """Make a subaccount a backstop provider, with no capacity yet (R23)."""
-        who = request.subaccount
-        return await self._run(lambda now: RegisterBackstop(f"backstop:{who}:{now}", now, who))
-
-    async def set_backstop_capacity(self, request: bodies.BackstopCapacityRequest) -> bodies.DoneBody:
-        """Say how much a backstop provider takes in a market (R23)."""
-        who, market = request.subaccount, request.market
-        return await self._run(
-            lambda now: SetBackstopCapacity(
-                f"backstop:{who}:{market}:{now}",
-                now,
-                who,
-                market,
-                request.per_minute_usd6,
-                request.per_hour_usd6,
-            )
-        )
-
-    async def leave_backstop(self, request: bodies.BackstopRequest) -> bodies.DoneBody:
-        """Take no more positions over; what was taken stays (R23)."""
-        who = request.subaccount
-        return await self._run(lambda now: LeaveBackstop(f"leave-backstop:{who}:{now}", now, who))
+    # -- transfers, time --
 
     async def transfer(self, request: bodies.TransferRequest) -> bodies.DoneBody:
         """Move settled cash inside one account."""
@@ -254,22 +202,13 @@ class Control:
             )
         )
 
-    async def prices(self, request: bodies.PricesRequest) -> bodies.DoneBody:
-        """Set index and mark prices."""
-        prices = Prices(request.index, request.mark)
-        try:
-            update_prices(prices, 1)
-        except ValueError as error:
-            raise refusal("malformed_command", str(error), 400) from error
-        return await self._run(lambda now: update_prices(prices, now))
-
     async def tick(self) -> bodies.DoneBody:
         """Settle now."""
         return await self._run(tick)
 
     async def attest(self) -> bodies.DoneBody:
         """Look at the on-chain holdings now and attest them."""
-        return self._done(await self.reserves.attest())
+        return done(await self.reserves.attest())
 
     def set_clock(self, request: bodies.ClockRequest) -> bodies.DoneBody:
         """Move the manual clock."""
@@ -402,14 +341,7 @@ class Control:
     # -- shared --
 
     async def _run(self, build: Build) -> bodies.DoneBody:
-        return self._done(await self.runner.submit(build))
-
-    @staticmethod
-    def _done(answer: Answer) -> bodies.DoneBody:
-        outcome = answer.outcome
-        if isinstance(outcome, Rejected):
-            raise rejected(outcome)
-        return bodies.DoneBody(answer.sequence, [tagged(event) for event in outcome.events])
+        return await run(self.runner, build)
 
     def _known_asset(self, symbol: str) -> TokenMint:
         token = self.tokens.get(symbol)
@@ -420,33 +352,6 @@ class Control:
                 400,
             )
         return token
-
-
-def refusal(code: str, message: str, status: int = 409) -> Refused:
-    """Return a refusal of the API's own."""
-    return Refused(bodies.Error(code, message), status)
-
-
-def rejected(outcome: Rejected) -> Refused:
-    """Return the engine's refusal in the API's form."""
-    statement = outcome.reason.statement
-    return Refused(
-        bodies.Error(
-            code=outcome.reason.value,
-            message=f"{statement} {outcome.detail}".strip(),
-            until_ns=outcome.retry_at_ns,
-            would_pass_units=outcome.would_pass_units,
-            final=outcome.reason.final,
-        ),
-        400 if outcome.reason is RejectReason.MALFORMED_COMMAND else 409,
-    )
-
-
-def _decimal(text: str, decimals: int, what: str) -> int:
-    try:
-        return parse_amount(text, decimals)
-    except ValueError as error:
-        raise refusal("malformed_command", f"{what}: {error}", 400) from error
 
 
 def _deposit_body(row: DepositRow) -> bodies.DepositBody:

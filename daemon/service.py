@@ -35,6 +35,7 @@ from daemon.errors import DaemonError, WrongCluster
 from daemon.inbox import AddressBook, Inbox, follow_price_file, tick_forever
 from daemon.keys import SYSTEM_PATHS, Keyring, load_keyring
 from daemon.killpoints import KillPoints
+from daemon.markets import Markets
 from daemon.outbox import Outbox, SqlitePayoutStore
 from daemon.proof.service import ProofService
 from daemon.recovery import Recovered, check_identity, recover
@@ -42,6 +43,7 @@ from daemon.reserves import Reserves
 from daemon.runner import Runner
 from daemon.store import Database, DataDirectoryLock
 from daemon.store.rows import Batch
+from daemon.trading import Trading
 
 _log = logging.getLogger(__name__)
 _ALARMS_KEPT: Final = 20
@@ -184,6 +186,8 @@ async def _wire(base: _Base, recovered: Recovered) -> Daemon:
         lag=lambda: watcher.lag,
         alarms=alarms.latest,
         proof=proof,
+        trading=Trading(runner, config.params),
+        markets=Markets(runner, config.params, base.clock),
     )
     return Daemon(
         config, runner, recovered, control, inbox, outbox, watcher, payer, reserves, sightings, proof

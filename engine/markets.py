@@ -64,6 +64,14 @@ def open_orders_of(state: State, subaccount: SubaccountId) -> tuple[tuple[str, O
     )
 
 
+def open_interest_units(state: State, market: str) -> int:
+    """Give the base that is held long in a perpetual market, for display; as much is held short (I2). Raises
+    KeyError for an unknown market.
+    """
+    held = (state.subaccounts[name].positions[market].base_units for name in state.holders[market])
+    return sum([base_units for base_units in held if base_units > 0])
+
+
 def average_entry_price_e8(state: State, subaccount: SubaccountId, market: str) -> int:
     """Give floor(entry_cost / |base|) of a position, for display (R7); 0 without one."""
     position = state.subaccounts[subaccount].positions.get(market)

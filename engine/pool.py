@@ -61,6 +61,18 @@ def pool_cash_units(state: State, asset: str) -> int:
     return state.subaccounts[LENDING_POOL].cash.get(asset, 0)
 
 
+def pool_lent_units(state: State, asset: str) -> int:
+    """Give what all lenders of a pool have lent, rounded down, for display (R9)."""
+    pool = state.pools[asset]
+    return scale_down(pool.lent_shares, pool.lend_index_e18, E18)
+
+
+def pool_owed_units(state: State, asset: str) -> int:
+    """Give what all borrowers owe to a pool, rounded up, for display (R9)."""
+    pool = state.pools[asset]
+    return scale_up(pool.borrowed_shares, pool.borrow_index_e18, E18)
+
+
 def utilization_ppm(state: State, asset: str) -> int:
     """Give borrowed / lent in ppm, rounded up, at most 10^6; 0 when nothing is owed (R9)."""
     owed, lent = _owed_and_lent(state.pools[asset])

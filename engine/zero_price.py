@@ -8,18 +8,24 @@ Pure; must not know who takes a position.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.fixed import (
+    midpoint_up,
     notional_up_usd6,
     ppm_of_up,
     price_distance_down_e8,
     scale_down,
     scale_up,
 )
-from engine.margin import maintenance_ratio_ppm, margin_with, position_value_usd6
-from engine.state import State, Subaccount
-from engine.units import SubaccountId
+from engine.margin import (
+    maintenance_ratio_ppm,
+    margin_with,
+    meets_maintenance_margin,
+    position_value_usd6,
+)
+from engine.state import Price, State, Subaccount
+from engine.units import MAX_PRICE_E8, SubaccountId
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,38 @@ def bankruptcy_price_e8(state: State, subaccount: SubaccountId, market: str) -> 
         raise KeyError(market)
     share = zero_share(state, one, market)
     return max(0, moved_price_e8(state, market, base_units, base_units, share))
+
+
+def liquidation_price_e8(state: State, subaccount: SubaccountId, market: str) -> int:
+    """Give the mark nearest the present one at which a subaccount would fail (R20) if nothing but this mark
+    moved, for display; the present mark when it fails already, 0 when no mark against the position does it.
+
+    By bisection between the present mark and the end of all prices. Raises KeyError when there is no such
+    position.
+    """
+    one = state.subaccounts[subaccount]
+    base_units = one.positions[market].base_units
+    if base_units == 0:
+        raise KeyError(market)
+    mark_e8 = state.mark_prices[market].price_e8
+    supposed = replace(state, mark_prices=dict(state.mark_prices))
+
+    def fails(price_e8: int) -> bool:
+        supposed.mark_prices[market] = Price(price_e8, state.last_time_ns)
+        return not meets_maintenance_margin(margin_with(supposed, one))
+
+    if fails(mark_e8):
+        return mark_e8
+    failing_e8, good_e8 = (1 if base_units > 0 else MAX_PRICE_E8), mark_e8
+    if not fails(failing_e8):
+        return 0
+    while abs(good_e8 - failing_e8) > 1:
+        middle_e8 = midpoint_up(min(good_e8, failing_e8), max(good_e8, failing_e8) - 1)
+        if fails(middle_e8):
+            failing_e8 = middle_e8
+        else:
+            good_e8 = middle_e8
+    return failing_e8
 
 
 def moved_price_e8(state: State, market: str, base_units: int, units: int, moved: ZeroShare) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,8 +19,10 @@ import msgspec
 from aiohttp import web
 
 from chain.errors import ChainError
+from daemon.answers import Refused, refusal
 from daemon.api import bodies
-from daemon.control import Control, Refused, refusal
+from daemon.api import market_bodies as mb
+from daemon.control import Control
 from daemon.errors import DaemonError
 
 _log = logging.getLogger(__name__)
@@ -39,7 +42,7 @@ class ApiServer:
     async def start(self) -> None:
         """Listen; a socket left over by a killed daemon is replaced (the directory's lock is ours)."""
         application = web.Application(middlewares=[_errors], client_max_size=_LARGEST_REQUEST_BYTES)
-        application.add_routes(self._routes())
+        application.add_routes(routes(self._control))
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=2)
         await self._runner.setup()
         self._path.unlink(missing_ok=True)
@@ -55,58 +58,111 @@ class ApiServer:
             await self._runner.cleanup()
         self._path.unlink(missing_ok=True)
 
-    def _routes(self) -> list[web.RouteDef]:
-        control = self._control
 
-        def get(path: str, answer: Callable[[web.Request], Awaitable[Any]]) -> web.RouteDef:
-            return web.get(path, _answering(answer))
+def routes(control: Control) -> list[web.RouteDef]:
+    """List every route of the API."""
+    return [
+        *_customer_routes(control),
+        *_trading_routes(control),
+        *_market_routes(control),
+        *_operator_routes(control),
+    ]
 
-        def post(path: str, kind: type[T], answer: Callable[[T], Awaitable[Any]]) -> web.RouteDef:
-            async def handle(request: web.Request) -> Any:
-                return await answer(_decode(await request.read(), kind))
 
-            return web.post(path, _answering(handle))
+def _customer_routes(control: Control) -> list[web.RouteDef]:
+    async def address(request: web.Request) -> Any:
+        return control.address(_needed(request, "subaccount"))
 
-        async def address(request: web.Request) -> Any:
-            return control.address(_needed(request, "subaccount"))
+    return [
+        _get("/v1/address", address),
+        _get("/v1/subaccount", lambda r: control.subaccount(_needed(r, "subaccount"))),
+        _post("/v1/subaccounts", bodies.OpenSubaccountRequest, control.open_subaccount),
+        _post("/v1/on-debt", bodies.OnDebtRequest, control.set_on_debt),
+        _post("/v1/preview", bodies.PreviewRequest, control.preview),
+        _get(
+            "/v1/deposits",
+            lambda r: control.deposits(r.query.get("subaccount"), r.query.get("deposit_id")),
+        ),
+        _post("/v1/deposits/accept", bodies.DepositRequest, control.accept_held),
+        _post("/v1/deposits/return", bodies.DepositRequest, control.return_held),
+        _post("/v1/transfers", bodies.TransferRequest, control.transfer),
+        _post("/v1/withdrawals", bodies.WithdrawRequest, control.withdraw),
+        _get("/v1/withdrawal", lambda r: control.withdrawal(_needed(r, "id"))),
+        _get("/v1/payouts", lambda r: control.payouts(r.query.get("subaccount"))),
+    ]
 
-        async def set_clock(request: bodies.ClockRequest) -> Any:
-            return control.set_clock(request)
 
-        return [
-            get("/v1/status", lambda r: control.status(full=r.query.get("full") == "true")),
-            get("/v1/address", address),
-            get("/v1/subaccount", lambda r: control.subaccount(_needed(r, "subaccount"))),
-            post("/v1/subaccounts", bodies.OpenSubaccountRequest, control.open_subaccount),
-            post("/v1/on-debt", bodies.OnDebtRequest, control.set_on_debt),
-            post("/v1/preview", bodies.PreviewRequest, control.preview),
-            get(
-                "/v1/deposits",
-                lambda r: control.deposits(r.query.get("subaccount"), r.query.get("deposit_id")),
+def _trading_routes(control: Control) -> list[web.RouteDef]:
+    trading, markets = control.trading, control.markets
+    lending = [
+        _post(f"/v1/{what}", mb.LendingRequest, partial(trading.move_lending, what))
+        for what in ("lend", "redeem", "borrow", "repay")
+    ]
+    return [
+        _post("/v1/orders", mb.OrderRequest, trading.place),
+        _get("/v1/orders", lambda r: markets.orders(_needed(r, "subaccount"), r.query.get("market"))),
+        _post("/v1/orders/cancel", mb.CancelRequest, trading.cancel),
+        _post("/v1/orders/cancel-all", mb.CancelAllRequest, trading.cancel_all),
+        _get("/v1/positions", lambda r: markets.positions(_needed(r, "subaccount"))),
+        _post("/v1/trades", bodies.TradeRequest, trading.block_trade),
+        *lending,
+        _get("/v1/lending", lambda r: markets.lending(_needed(r, "subaccount"))),
+        _post("/v1/lending", mb.SwitchesRequest, trading.set_lending),
+        _post("/v1/backstop/register", bodies.BackstopRequest, trading.register_backstop),
+        _post("/v1/backstop/capacity", bodies.BackstopCapacityRequest, trading.set_backstop_capacity),
+        _post("/v1/backstop/leave", bodies.BackstopRequest, trading.leave_backstop),
+    ]
+
+
+def _market_routes(control: Control) -> list[web.RouteDef]:
+    markets = control.markets
+    return [
+        _get("/v1/markets", lambda _: markets.all()),
+        _get("/v1/market", lambda r: markets.one(_needed(r, "market"))),
+        _get("/v1/depth", lambda r: markets.depth(_needed(r, "market"), _number(r, "levels", 20))),
+        _get(
+            "/v1/trades",
+            lambda r: markets.trades(
+                r.query.get("market"), r.query.get("subaccount"), _number(r, "last", 100)
             ),
-            post("/v1/deposits/accept", bodies.DepositRequest, control.accept_held),
-            post("/v1/deposits/return", bodies.DepositRequest, control.return_held),
-            post("/v1/trades", bodies.TradeRequest, control.trade),
-            post("/v1/backstop/register", bodies.BackstopRequest, control.register_backstop),
-            post("/v1/backstop/capacity", bodies.BackstopCapacityRequest, control.set_backstop_capacity),
-            post("/v1/backstop/leave", bodies.BackstopRequest, control.leave_backstop),
-            post("/v1/transfers", bodies.TransferRequest, control.transfer),
-            post("/v1/prices", bodies.PricesRequest, control.prices),
-            post("/v1/tick", bodies.Request, lambda _: control.tick()),
-            post("/v1/attest", bodies.Request, lambda _: control.attest()),
-            post("/v1/clock", bodies.ClockRequest, set_clock),
-            post("/v1/withdrawals", bodies.WithdrawRequest, control.withdraw),
-            get("/v1/withdrawal", lambda r: control.withdrawal(_needed(r, "id"))),
-            get("/v1/payouts", lambda r: control.payouts(r.query.get("subaccount"))),
-            post("/v1/payouts/rule", bodies.RuleRequest, control.rule),
-            get(
-                "/v1/journal", lambda r: control.journal(_number(r, "first", 1), _optional_number(r, "last"))
-            ),
-            get("/v1/notices", lambda _: control.notices()),
-            post("/v1/proof", bodies.Request, lambda _: control.solvency.make()),
-            get("/v1/proof", lambda r: control.solvency.epochs(_number(r, "last", 1))),
-            get("/v1/proof/record", lambda r: control.solvency.record(_needed(r, "subaccount"))),
-        ]
+        ),
+        _get("/v1/adl", lambda r: markets.adl(_needed(r, "market"), r.query.get("subaccount"))),
+        _get("/v1/pools", lambda _: markets.pools()),
+        _get("/v1/liquidations", lambda _: markets.liquidations()),
+        _get("/v1/backstop", lambda _: markets.capacities()),
+    ]
+
+
+def _operator_routes(control: Control) -> list[web.RouteDef]:
+    async def set_clock(request: bodies.ClockRequest) -> Any:
+        return control.set_clock(request)
+
+    return [
+        _get("/v1/status", lambda r: control.status(full=r.query.get("full") == "true")),
+        _post("/v1/prices", bodies.PricesRequest, control.trading.prices),
+        _post("/v1/quotes", mb.QuotesRequest, control.trading.quotes),
+        _post("/v1/markets/state", mb.MarketStateRequest, control.trading.set_market_state),
+        _post("/v1/tick", bodies.Request, lambda _: control.tick()),
+        _post("/v1/attest", bodies.Request, lambda _: control.attest()),
+        _post("/v1/clock", bodies.ClockRequest, set_clock),
+        _post("/v1/payouts/rule", bodies.RuleRequest, control.rule),
+        _get("/v1/journal", lambda r: control.journal(_number(r, "first", 1), _optional_number(r, "last"))),
+        _get("/v1/notices", lambda _: control.notices()),
+        _post("/v1/proof", bodies.Request, lambda _: control.solvency.make()),
+        _get("/v1/proof", lambda r: control.solvency.epochs(_number(r, "last", 1))),
+        _get("/v1/proof/record", lambda r: control.solvency.record(_needed(r, "subaccount"))),
+    ]
+
+
+def _get(path: str, answer: Callable[[web.Request], Awaitable[Any]]) -> web.RouteDef:
+    return web.get(path, _answering(answer))
+
+
+def _post(path: str, kind: type[T], answer: Callable[[T], Awaitable[Any]]) -> web.RouteDef:
+    async def handle(request: web.Request) -> Any:
+        return await answer(_decode(await request.read(), kind))
+
+    return web.post(path, _answering(handle))
 
 
 def _answering(answer: Callable[[web.Request], Awaitable[Any]]) -> Handler:

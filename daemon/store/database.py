@@ -18,7 +18,16 @@ from typing import Any, Final
 
 from daemon.errors import StoreCorrupt, StoreError, StoreLocked, StoreStopped
 from daemon.killpoints import KillPoints
-from daemon.store.rows import Batch, DepositRow, EpochRow, JournalRow, NoticeRow, PayoutRow, SnapshotRow
+from daemon.store.rows import (
+    Batch,
+    DepositRow,
+    EpochRow,
+    JournalRow,
+    NoticeRow,
+    PayoutRow,
+    SnapshotRow,
+    TradeRow,
+)
 from daemon.store.schema import migrate
 
 FILE_NAME: Final = "makewhole.sqlite"
@@ -33,6 +42,7 @@ _PAYOUT_COLUMNS: Final = (
     "id, kind, subaccount, symbol, units, destination, reserved_sequence, deposit_key, state, record, "
     "signature, settled_sequence"
 )
+_TRADE_COLUMNS: Final = "sequence, number, time_ns, market, kind, buyer, seller, event"
 # A confirmed sighting becomes what the finalized block says; anything final keeps what it has.
 _UPSERT_DEPOSIT: Final = f"""
     INSERT INTO deposits ({_DEPOSIT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
@@ -161,6 +171,10 @@ class Database:
                 "UPDATE deposits SET status = 'returned', sequence = ?2 "
                 "WHERE key = (SELECT deposit_key FROM payouts WHERE id = ?1)",
                 batch.returned,
+            )
+            many(
+                f"INSERT INTO trades ({_TRADE_COLUMNS}) VALUES (?,?,?,?,?,?,?,?)",  # noqa: S608
+                [astuple(row) for row in batch.trades],
             )
             many("INSERT INTO addresses (subaccount, address) VALUES (?,?)", batch.addresses)
             many(
@@ -336,6 +350,25 @@ class Database:
             limit,
         )
         return [PayoutRow(*(*row[:4], int(row[4]), *row[5:])) for row in reversed(rows)]
+
+    def trades(
+        self, *, market: str | None = None, subaccount: str | None = None, limit: int = 1000
+    ) -> list[TradeRow]:
+        """Return the newest trades, oldest first: all, of a market, of a subaccount, or of both."""
+        sides = ["TRUE"] if subaccount is None else ["buyer = ?", "seller = ?"]
+        given = [value for value in (subaccount, market) if value is not None]
+        # One index walk from the newest for each side: an OR would collect and sort all of them.
+        one_side = (
+            f"SELECT * FROM (SELECT {_TRADE_COLUMNS} FROM trades WHERE %s"  # noqa: S608
+            f"{'' if market is None else ' AND market = ?'} ORDER BY sequence DESC, number DESC LIMIT ?)"
+        )
+        rows = self._rows(
+            " UNION ALL ".join(one_side % side for side in sides)
+            + " ORDER BY sequence DESC, number DESC LIMIT ?",
+            *(value for _ in sides for value in (*given, limit)),
+            limit,
+        )
+        return [TradeRow(*row) for row in reversed(rows)]
 
 
 def _deposit_values(row: DepositRow) -> tuple[Any, ...]:

@@ -75,6 +75,20 @@ class PayoutRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TradeRow:
+    """Base changed hands in a market: the event's place in the journal, who bought and sold, the event."""
+
+    sequence: int
+    number: int
+    time_ns: int
+    market: str
+    kind: str
+    buyer: str
+    seller: str
+    event: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class EpochRow:
     """One epoch of the proof of solvency: fixed for ever by its hash, then signed, then published."""
 
@@ -99,6 +113,7 @@ class Batch:
     settled: list[tuple[str, int]] = field(default_factory=list)
     returned: list[tuple[str, int]] = field(default_factory=list)  # payouts that sent a deposit back
     addresses: list[tuple[str, str]] = field(default_factory=list)
+    trades: list[TradeRow] = field(default_factory=list)
     meta: list[tuple[str, bytes]] = field(default_factory=list)
     epochs: list[EpochRow] = field(default_factory=list)
     sealed: list[tuple[int, bytes, str]] = field(default_factory=list)  # epoch, signature, publication

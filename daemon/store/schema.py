@@ -131,6 +131,23 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE INDEX deposits_unowed ON deposits (slot) WHERE status IN ('dust', 'refused');
     CREATE INDEX deposits_by_slot ON deposits (slot);
     """,
+    # Every time a base changed hands: the tape of a market, the fills of a subaccount.
+    """
+    CREATE TABLE trades (
+        sequence INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        time_ns INTEGER NOT NULL,
+        market TEXT NOT NULL,
+        kind TEXT NOT NULL CHECK (kind IN ('book', 'forced', 'block', 'backstop', 'netting', 'adl')),
+        buyer TEXT NOT NULL,
+        seller TEXT NOT NULL,
+        event BLOB NOT NULL,
+        PRIMARY KEY (sequence, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX trades_by_market ON trades (market, sequence, number);
+    CREATE INDEX trades_by_buyer ON trades (buyer, sequence, number);
+    CREATE INDEX trades_by_seller ON trades (seller, sequence, number);
+    """,
 )
 
 
