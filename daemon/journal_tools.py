@@ -17,7 +17,8 @@ from engine.codec import tagged
 from engine.invariants import check
 from engine.journal import GENESIS_HASH, JournalCorrupt, decode_command, decode_outcome, replay
 from engine.outcome import Accepted
-from engine.state import State, new_state, state_hash
+from engine.snapshot import state_hash
+from engine.state import State, new_state
 
 
 def replayed(database: Database, until: int | None) -> tuple[State, bytes]:

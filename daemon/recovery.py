@@ -19,7 +19,8 @@ from daemon.store.rows import Batch
 from engine.journal import ENGINE_VERSION, GENESIS_HASH, Entry, JournalCorrupt, chain_hash, replay
 from engine.params import Params, params_from_json, params_to_json
 from engine.screen import attach
-from engine.state import State, load_state, new_state, state_hash
+from engine.snapshot import load_state, state_hash
+from engine.state import State, new_state
 
 META_PARAMS: Final = "params"
 META_ENGINE_VERSION: Final = "engine_version"

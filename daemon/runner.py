@@ -33,7 +33,8 @@ from engine.apply import apply
 from engine.commands import Command
 from engine.invariants import check, check_totals
 from engine.outcome import Outcome
-from engine.state import State, dump_state
+from engine.snapshot import dump_state
+from engine.state import State
 
 T = TypeVar("T")
 Build = Callable[[int], Command]  # from the engine time to the command

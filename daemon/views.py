@@ -14,7 +14,8 @@ from engine.deposits import preview_deposit
 from engine.invariants import check, check_totals
 from engine.margin import margin_of, outstanding_negative_equity_usd6
 from engine.pool import lent_units, owed_units
-from engine.state import State, state_hash
+from engine.snapshot import state_hash
+from engine.state import State
 from engine.units import INSURANCE_FUND
 from engine.withdrawals import withdrawable_units
 

@@ -22,7 +22,7 @@ from daemon.crash.prices import NS, Prices
 from daemon.crash.recorder import Recorder
 from daemon.crash.scenario import Scenario
 from engine import commands as cm
-from engine.state import state_hash
+from engine.snapshot import state_hash
 
 FULL_CHECK_S = 60
 Progress = Callable[[int], None]

@@ -205,7 +205,7 @@ class Whole(Teller):
         from daemon.journal_tools import replayed
         from daemon.store.database import Database
         from engine.invariants import check
-        from engine.state import state_hash
+        from engine.snapshot import state_hash
 
         database = Database(self.stage.folder / "data" / "makewhole.sqlite", read_only=True)
         try:

@@ -20,7 +20,8 @@ from engine.commands import Deposit, OpenSubaccount, RequestWithdrawal
 from engine.invariants import Breach
 from engine.outcome import Accepted, Rejected
 from engine.params import default_params
-from engine.state import State, state_hash
+from engine.snapshot import state_hash
+from engine.state import State
 
 PARAMS = default_params()
 CLUSTER, WALLET = "cluster", "wallet"

@@ -20,7 +20,7 @@ from engine.invariants import expected_holdings_units, liabilities_units
 from engine.ledger import post
 from engine.margin import outstanding_negative_equity_usd6
 from engine.rejects import RejectReason
-from engine.state import dump_state
+from engine.snapshot import dump_state
 from tests.engine.conftest import SOL, USDC, Exchange
 
 
@@ -303,7 +303,7 @@ def test_r4_a_customer_cannot_block_a_deposit_by_using_its_id(exchange: Exchange
 
 def test_events_alone_reproduce_a_deposit(indebted: Exchange) -> None:
     """R5: posting the event to a copy of the state gives the same balances."""
-    from engine.state import load_state
+    from engine.snapshot import load_state
 
     copy = load_state(dump_state(indebted.state))
     events = indebted.must(cm.Deposit, "1/0", "SOL", 10 * SOL, "w")

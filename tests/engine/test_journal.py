@@ -22,7 +22,8 @@ from engine.journal import (
 )
 from engine.params import default_params
 from engine.rejects import RejectReason
-from engine.state import dump_state, load_state, new_state, state_hash
+from engine.snapshot import dump_state, load_state, state_hash
+from engine.state import new_state
 from tests.engine.conftest import SOL, USDC, Exchange
 
 

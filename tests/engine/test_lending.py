@@ -25,7 +25,8 @@ from engine.pool import (
     utilization_ppm,
 )
 from engine.rejects import RejectReason
-from engine.state import LendingPool, Liquidation, State, dump_state, load_state
+from engine.snapshot import dump_state, load_state
+from engine.state import LendingPool, Liquidation, State
 from engine.units import E18, YEAR_NS
 from tests.engine.conftest import SECOND, SOL, USDC, Exchange
 

@@ -24,8 +24,8 @@ from engine.margin import margin_of
 from engine.params import default_params
 from engine.pool import owed_units
 from engine.rejects import RejectReason
+from engine.snapshot import dump_state, load_state
 from engine.stages import stage_shares
-from engine.state import dump_state, load_state
 from engine.zero_price import bankruptcy_price_e8
 from tests.engine.conftest import SECOND, SOL, USDC, Exchange
 

@@ -20,7 +20,7 @@ from engine.markets import average_entry_price_e8, depth, mid_price_e8, open_ord
 from engine.orders import cancel_all, take_liquidity
 from engine.params import default_params, params_faults
 from engine.rejects import RejectReason
-from engine.state import dump_state, load_state, state_hash
+from engine.snapshot import dump_state, load_state, state_hash
 from tests.engine.conftest import DOLLAR_E8, SOL, USDC, Exchange
 
 LOT = SOL // 100

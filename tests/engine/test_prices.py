@@ -14,7 +14,7 @@ from engine.markets import market_state
 from engine.params import default_params
 from engine.quotes import index_of, median_down, smoothed_premium_e8
 from engine.rejects import RejectReason
-from engine.state import dump_state, load_state, state_hash
+from engine.snapshot import dump_state, load_state, state_hash
 from tests.engine.conftest import DOLLAR_E8, SECOND, SOL, USDC, Exchange
 
 NOW = 1_000 * SECOND

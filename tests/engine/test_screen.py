@@ -19,7 +19,8 @@ from engine.fixed import margin_ratio_up_ppm, notional_down_usd6, notional_up_us
 from engine.margin import margin_of
 from engine.params import MarketParams, default_params
 from engine.screen import Column, Screen, attach
-from engine.state import Price, State, add_subaccount, dump_state, load_state, new_state, state_hash
+from engine.snapshot import dump_state, load_state, state_hash
+from engine.state import Price, State, add_subaccount, new_state
 from engine.units import E18
 
 USDC, SOL = 10**6, 10**9

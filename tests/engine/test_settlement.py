@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from engine import commands as cm
 from engine.apply import Accepted
 from engine.events import (
@@ -19,8 +21,10 @@ from engine.events import (
     SubaccountBankrupt,
     WithdrawalReturned,
 )
+from engine.insurance import fund_shortfall_usd6
 from engine.invariants import check_after_tick
 from engine.params import default_params
+from engine.snapshot import dump_state, load_state
 from tests.engine.conftest import SECOND, SOL, USDC, Exchange
 
 DAY = 86_400
@@ -193,6 +197,82 @@ def test_r27_write_off_shares_between_winners(make_exchange: type[Exchange]) -> 
     # What is left of the claims after the payment of 33.333334 and 33.333333 twice.
     assert loss.cuts == (("2/0", 66_666_666), ("3/0", 66_666_667), ("4/0", 66_666_667))
     assert loss.extinguished_usd6 == 200 * USDC == sum(cut for _, cut in loss.cuts)
+
+
+@pytest.fixture
+def short_fund(exchange: Exchange) -> Exchange:
+    """Give an exchange where the fund owes the pool $1,000 for SOL that is worth more.
+
+    1/0 holds 10 SOL, loses $1,000 on a long and pays with SOL at 150 x (1 - 5%) = 142.5: 7.017543860 SOL. The
+    fund has no dollar, so the winner 2/0 waits for all of it.
+    """
+    exchange.deposit("1/0", 20 * SOL, "SOL")
+    exchange.deposit("2/0", 10_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 100 * SOL, 150), Accepted)
+    exchange.prices(150, mark_usd=140)
+    assert isinstance(exchange.trade("2/0", "1/0", 100 * SOL, 140), Accepted)
+    exchange.tick()
+    assert exchange.unsettled("insurance_fund") == -1_000 * USDC
+    assert exchange.unsettled("2/0") == 1_000 * USDC
+    assert exchange.cash("insurance_fund", "SOL") == 7_017_543_860
+    assert fund_shortfall_usd6(exchange.state) == 0
+    return exchange
+
+
+def test_r27_what_the_fund_lacks_for_seven_days_is_written_off(short_fund: Exchange) -> None:
+    """R27: 7.01754386 SOL x 71.25 = 500: of its debt of 1,000 the fund could never pay the other 500."""
+    short_fund.must(cm.UpdatePrices, (("SOL", 7_125_000_000),), ())
+    assert fund_shortfall_usd6(short_fund.state) == 500 * USDC
+    short_fund.tick()
+    short_fund.wait(7 * DAY - 1)
+    assert not any(isinstance(event, LossSocialized) for event in short_fund.tick())
+    short_fund.wait(1)
+    events = short_fund.tick()
+    assert LossSocialized("insurance_fund", 500 * USDC, (("2/0", 500 * USDC),)) in events
+    assert (short_fund.unsettled("insurance_fund"), short_fund.unsettled("2/0")) == (-500 * USDC, 500 * USDC)
+    assert fund_shortfall_usd6(short_fund.state) == 0
+    # What it still owes it can pay by selling: that is never written off.
+    short_fund.wait(8 * DAY)
+    assert not any(isinstance(event, LossSocialized) for event in short_fund.tick())
+
+
+def test_r27_only_what_was_short_all_the_time_is_written_off(short_fund: Exchange) -> None:
+    """R27: short by 500, for a day by 250 only, then by 750: 250 go after 7 days, 500 begin anew."""
+
+    def sol(price_e8: int) -> None:
+        short_fund.must(cm.UpdatePrices, (("SOL", price_e8),), ())
+        short_fund.tick()
+
+    sol(7_125_000_000)
+    short_fund.wait(DAY)
+    sol(10_687_500_000)
+    short_fund.wait(DAY)
+    sol(3_562_500_000)
+    short_fund.wait(5 * DAY)
+    events = short_fund.tick()
+    written = [one.extinguished_usd6 for one in events if isinstance(one, LossSocialized)]
+    assert written == [250 * USDC]
+    short_fund.wait(7 * DAY - 1)
+    assert not any(isinstance(event, LossSocialized) for event in short_fund.tick())
+    short_fund.wait(1)
+    written = [one.extinguished_usd6 for one in short_fund.tick() if isinstance(one, LossSocialized)]
+    assert written == [500 * USDC]
+
+
+def test_r27_a_shortfall_that_ends_begins_anew(short_fund: Exchange) -> None:
+    """R27: income of the fund, or a better price, ends it: seven days in a row are asked for."""
+    short_fund.must(cm.UpdatePrices, (("SOL", 7_125_000_000),), ())
+    short_fund.tick()
+    short_fund.wait(6 * DAY)
+    short_fund.deposit("insurance_fund", 500 * USDC)
+    short_fund.tick()
+    assert (short_fund.state.fund_short_since_ns, short_fund.state.fund_short_usd6) == (0, 0)
+    short_fund.must(cm.UpdatePrices, (("SOL", 3_562_500_000),), ())
+    short_fund.wait(DAY)
+    assert not any(isinstance(event, LossSocialized) for event in short_fund.tick())
+    assert short_fund.state.fund_short_usd6 == 250 * USDC
+    copy = load_state(dump_state(short_fund.state))
+    assert (copy.fund_short_since_ns, copy.fund_short_usd6) == (short_fund.now_ns, 250 * USDC)
 
 
 def test_r26_collateral_without_a_price_waits_for_one(make_exchange: type[Exchange]) -> None:

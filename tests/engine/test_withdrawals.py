@@ -13,7 +13,7 @@ from engine.events import WithdrawalPaid, WithdrawalQueued, WithdrawalReserved, 
 from engine.gates import gate_status, owed_to_customers_units
 from engine.params import default_params
 from engine.rejects import RejectReason
-from engine.state import dump_state, load_state, state_hash
+from engine.snapshot import dump_state, load_state, state_hash
 from engine.withdrawals import withdrawable_units
 from tests.engine.conftest import SECOND, SOL, USDC, Exchange
 

@@ -26,7 +26,8 @@ from engine.journal import (
     replay,
 )
 from engine.params import params_from_json, params_to_json
-from engine.state import new_state, state_hash
+from engine.snapshot import state_hash
+from engine.state import new_state
 from tests.golden.scenarios import SCENARIOS
 
 FOLDER = Path(__file__).parent / "journals"

@@ -14,7 +14,7 @@ from engine.invariants import check, check_totals, expected_holdings_units, liab
 from engine.journal import encode_outcome
 from engine.outcome import Accepted, Rejected
 from engine.rejects import PRECEDENCE
-from engine.state import dump_state, state_hash
+from engine.snapshot import dump_state, state_hash
 from tests.sim.generator import STRANGE_INTEGERS
 from tests.sim.run import quick_params
 

@@ -9,7 +9,8 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from engine.invariants import check, check_totals
-from engine.state import Position, State, dump_state, load_state
+from engine.snapshot import dump_state, load_state
+from engine.state import Position, State
 
 from .worlds import world_after
 

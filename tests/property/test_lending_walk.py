@@ -16,7 +16,8 @@ from engine.invariants import check
 from engine.ledger import post
 from engine.params import default_params
 from engine.pool import lent_units, owed_units
-from engine.state import State, dump_state, load_state, new_state
+from engine.snapshot import dump_state, load_state
+from engine.state import State, new_state
 
 SECOND = 10**9
 E8 = 10**8

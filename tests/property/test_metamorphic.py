@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from engine.apply import apply
 from engine.commands import Command, Deposit, Tick, UpdateQuotes
 from engine.outcome import Accepted
-from engine.state import State, dump_state, load_state
+from engine.snapshot import dump_state, load_state
+from engine.state import State
 from tests.sim.generator import CUSTOMERS
 from tests.sim.run import new_run, state_balances
 

@@ -12,7 +12,7 @@ from engine.events import DepositApplied, DepositHeld, WithdrawalQueued, Withdra
 from engine.margin import margin_of, outstanding_negative_equity_usd6
 from engine.outcome import Accepted, Rejected
 from engine.rejects import RejectReason
-from engine.state import dump_state, load_state, state_hash
+from engine.snapshot import dump_state, load_state, state_hash
 from engine.withdrawals import withdrawable_units
 from tests.engine.conftest import SOL, USDC, Exchange
 from tests.sim.generator import CUSTOMERS

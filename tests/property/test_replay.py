@@ -21,7 +21,8 @@ from engine.journal import (
 from engine.journal import replay as replay_journal
 from engine.outcome import Rejected
 from engine.rejects import RejectReason
-from engine.state import dump_state, load_state, new_state, state_hash
+from engine.snapshot import dump_state, load_state, state_hash
+from engine.state import new_state
 
 from .worlds import draw_world, world_after
 

@@ -17,7 +17,8 @@ from engine.margin import margin_of
 from engine.outcome import Accepted
 from engine.pool import balance_units
 from engine.screen import Screen, attach
-from engine.state import State, new_state, state_hash
+from engine.snapshot import state_hash
+from engine.state import State, new_state
 from tests.sim.generator import Generator, RandomChooser
 from tests.sim.run import new_run
 

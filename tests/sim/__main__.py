@@ -20,7 +20,7 @@ from rich.table import Table
 
 from engine.commands import COMMAND_TYPES
 from engine.journal import JournalCorrupt
-from engine.state import state_hash
+from engine.snapshot import state_hash
 
 from .auditor import NOT_PREDICTED
 from .crash import SmallCrash

@@ -14,7 +14,8 @@ from engine.invariants import check, check_after_tick, check_totals
 from engine.journal import Entry, replay
 from engine.outcome import Accepted, Outcome
 from engine.params import params_from_json, params_to_json
-from engine.state import State, dump_state, load_state, new_state, state_hash
+from engine.snapshot import dump_state, load_state, state_hash
+from engine.state import State, new_state
 
 from .auditor import Auditor
 from .generator import Generator, RandomChooser

@@ -17,7 +17,7 @@ from engine.events import EVENT_TYPES
 from engine.journal import JournalCorrupt
 from engine.outcome import Accepted, Rejected
 from engine.rejects import PRECEDENCE, RejectReason
-from engine.state import state_hash
+from engine.snapshot import state_hash
 
 from .auditor import NOT_PREDICTED, AuditFailed, Auditor
 from .books import Books
