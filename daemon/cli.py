@@ -1,9 +1,9 @@
 """The command `makewhole`.
 
-Owns: arguments, friendly errors, exit statuses. Rules: heavy modules are imported by the command that
-needs them, so that `makewhole --help` answers at once; `--json` prints what the API answered and nothing
-else; a `DaemonError` ends with its message and its `exit_status`, anything else is a bug and shows its
-traceback.
+Owns: arguments, friendly errors, exit statuses; markets and lending have modules of their own. Rules: heavy
+modules are imported by the command that needs them, so that `makewhole --help` answers at once; `--json`
+prints what the API answered and nothing else; a `DaemonError` ends with its message and its `exit_status`,
+anything else is a bug and shows its traceback.
 
 Exit status: 0 done · 1 refused or failed · 2 configuration or usage · 3 database · 4 invariant broken ·
 5 chain. `verify` and `verify-me`: 0 good · 1 rejected · 3 true, but holdings do not cover what is owed.
@@ -12,15 +12,26 @@ Exit status: 0 done · 1 refused or failed · 2 configuration or usage · 3 data
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from daemon import cli_lending, cli_trading
+from daemon.cli_common import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    IdOption,
+    JsonOption,
+    ask_daemon,
+    load,
+    new_id,
+    show,
+    units_of,
+)
+
 if TYPE_CHECKING:
     from daemon.api.client import ApiClient
-    from daemon.config import Config
 
 app = typer.Typer(
     name="makewhole",
@@ -33,13 +44,12 @@ app = typer.Typer(
 config_app = typer.Typer(help="Write and check the configuration.", no_args_is_help=True)
 keys_app = typer.Typer(help="Make and keep the seed.", no_args_is_help=True)
 journal_app = typer.Typer(help="Check and read the journal.", no_args_is_help=True)
-app.add_typer(config_app, name="config")
-app.add_typer(keys_app, name="keys")
-app.add_typer(journal_app, name="journal")
-
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-DEFAULT_CONFIG = Path("makewhole.toml")
+# Headings of `makewhole --help`.
+RUN: Final = "Run and try out"
+MONEY: Final = "Subaccounts and money"
+TRADE: Final = "Markets, lending, liquidation"
+PROOF: Final = "Proof of solvency"
+KEEP: Final = "Configuration, keys, journal"
 
 
 def main() -> None:
@@ -57,56 +67,10 @@ def main() -> None:
         raise SystemExit(5) from None
 
 
-def _loaded(path: Path) -> Config:
-    from daemon.config import load_config
-
-    return load_config(path)
-
-
-def _ask(config_path: Path, question: Callable[[ApiClient], Awaitable[Any]]) -> Any:
-    """Ask the running daemon of a configuration."""
-    import asyncio
-
-    from daemon.api.client import ApiClient
-
-    config = _loaded(config_path)
-
-    async def ask() -> Any:
-        async with ApiClient(config.socket_path) as client:
-            return await question(client)
-
-    return asyncio.run(ask())
-
-
-def _show(answer: Any, as_json: bool, table: Callable[[Any], None]) -> None:
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.format(msgspec.json.encode(answer)).decode())
-    else:
-        table(answer)
-
-
-def _units(config: Config, asset: str, amount: str) -> int:
-    """Return base units of a decimal amount; the asset's decimals come from the configuration."""
-    from chain.addresses import parse_amount
-    from daemon.errors import DaemonError
-
-    try:
-        decimals = config.token(asset).decimals
-    except StopIteration:
-        known = ", ".join(sorted(one.token.symbol for one in config.assets))
-        raise DaemonError(f"{asset!r} is not accepted here; accepted: {known}") from None
-    try:
-        return parse_amount(amount, decimals)
-    except ValueError as error:
-        raise DaemonError(str(error)) from None
-
-
 # -- running --
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def run(
     config: ConfigOption = DEFAULT_CONFIG,
     from_genesis: Annotated[bool, typer.Option(help="Replay the whole journal, use no snapshot.")] = False,
@@ -124,7 +88,7 @@ def run(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    loaded = _loaded(config)
+    loaded = load(config)
 
     def ready(parts: service.Daemon) -> None:
         logging.getLogger("makewhole").info(
@@ -137,7 +101,7 @@ def run(
     uvloop.run(service.run(loaded, from_genesis=from_genesis, on_ready=ready))
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def localnet(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     rpc_port: Annotated[int, typer.Option(help="JSON-RPC over HTTP; 0 for a free port.")] = 8899,
@@ -152,7 +116,7 @@ def localnet(
     raise typer.Exit(serve(host, rpc_port, ws_port, slot_ms, ledger, quiet))
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def airdrop(
     address: Annotated[str, typer.Argument(help="Who gets it.")],
     asset: Annotated[str, typer.Argument(help="SOL or USDC.")],
@@ -168,17 +132,17 @@ def airdrop(
     typer.echo(f"{amount} {asset} for {address}, confirmed in {signature}")
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def demo(
     keep: Annotated[Path | None, typer.Option(help="Keep database and logs in this folder.")] = None,
 ) -> None:
     """Show the main road, end to end, on an embedded Solana and a real database. Under a minute."""
-    from daemon.demo import demo as show
+    from daemon.demo import demo as play
 
-    raise typer.Exit(show(keep))
+    raise typer.Exit(play(keep))
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def crash(
     scenario: Annotated[
         str, typer.Option(help="calm, october, severe, or a scenario file.", metavar="NAME|FILE")
@@ -226,7 +190,7 @@ def config_init(
 @config_app.command("check")
 def config_check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Name every fault at once; needs neither network nor database."""
-    loaded = _loaded(config)
+    loaded = load(config)
     assets = ", ".join(one.token.symbol for one in loaded.assets)
     markets = ", ".join(one.symbol for one in loaded.params.markets)
     typer.echo(
@@ -292,7 +256,7 @@ def keys_encrypt(
 # -- customers --
 
 
-@app.command()
+@app.command(rich_help_panel=MONEY)
 def address(subaccount: str, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show the deposit address of a subaccount (7/0, insurance_fund or fees); opens it if it is new."""
     from daemon import cli_tables
@@ -302,22 +266,22 @@ def address(subaccount: str, config: ConfigOption = DEFAULT_CONFIG, as_json: Jso
             return await client.post("subaccounts", subaccount=subaccount)
         return await client.get("address", subaccount=subaccount)
 
-    _show(_ask(config, ask), as_json, cli_tables.address)
+    show(ask_daemon(config, ask), as_json, cli_tables.address)
 
 
-@app.command()
+@app.command(rich_help_panel=MONEY)
 def subaccount(subaccount: str, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show a subaccount: balances, positions, margin, what it owes and what it may withdraw."""
     from daemon import cli_tables
 
-    _show(
-        _ask(config, lambda client: client.get("subaccount", subaccount=subaccount)),
+    show(
+        ask_daemon(config, lambda client: client.get("subaccount", subaccount=subaccount)),
         as_json,
         cli_tables.subaccount,
     )
 
 
-@app.command()
+@app.command(rich_help_panel=MONEY)
 def preview(
     subaccount: str,
     asset: str,
@@ -328,14 +292,14 @@ def preview(
     """Show what a deposit would do now, before any money is sent."""
     from daemon import cli_tables
 
-    units = _units(_loaded(config), asset, amount)
-    answer = _ask(
+    units = units_of(load(config), asset, amount)
+    answer = ask_daemon(
         config, lambda client: client.post("preview", subaccount=subaccount, asset=asset, units=units)
     )
-    _show(answer, as_json, lambda body: cli_tables.preview(body, asset))
+    show(answer, as_json, lambda body: cli_tables.preview(body, asset))
 
 
-@app.command()
+@app.command(rich_help_panel=MONEY)
 def deposits(
     subaccount: Annotated[str | None, typer.Argument(help="All without one.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -345,28 +309,24 @@ def deposits(
     from daemon import cli_tables
 
     query = {} if subaccount is None else {"subaccount": subaccount}
-    _show(_ask(config, lambda client: client.get("deposits", **query)), as_json, cli_tables.deposits)
+    show(ask_daemon(config, lambda client: client.get("deposits", **query)), as_json, cli_tables.deposits)
 
 
-@app.command()
+@app.command(rich_help_panel=MONEY)
 def withdraw(
     subaccount: str,
     asset: str,
     amount: str,
     destination: str,
-    request_id: Annotated[
-        str, typer.Option("--id", help="Your own id; the same id again is the same request.")
-    ] = "",
+    request_id: IdOption = "",
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
     """Ask for a payout; refused says why, until when, and how much would pass."""
-    import secrets
-
     from daemon import cli_tables
 
-    units = _units(_loaded(config), asset, amount)
-    chosen = request_id or f"cli-{secrets.token_hex(8)}"
+    units = units_of(load(config), asset, amount)
+    chosen = new_id(request_id)
     body = {
         "subaccount": subaccount,
         "asset": asset,
@@ -374,25 +334,25 @@ def withdraw(
         "destination": destination,
         "id": chosen,
     }
-    answer = _ask(config, lambda client: client.post("withdrawals", **body))
-    _show({"id": chosen, **answer}, as_json, cli_tables.done)
+    answer = ask_daemon(config, lambda client: client.post("withdrawals", **body))
+    show({"id": chosen, **answer}, as_json, cli_tables.done)
 
 
-@app.command()
+@app.command(rich_help_panel=MONEY)
 def withdrawal(
     withdrawal_id: str, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 ) -> None:
     """Show a withdrawal: queued, reserved, paid or returned, and its transaction on chain."""
     from daemon import cli_tables
 
-    _show(
-        _ask(config, lambda client: client.get("withdrawal", id=withdrawal_id)),
+    show(
+        ask_daemon(config, lambda client: client.get("withdrawal", id=withdrawal_id)),
         as_json,
         cli_tables.withdrawal,
     )
 
 
-@app.command()
+@app.command(rich_help_panel=MONEY)
 def status(
     config: ConfigOption = DEFAULT_CONFIG,
     full: Annotated[bool, typer.Option(help="Also check every invariant and hash the state.")] = False,
@@ -401,22 +361,22 @@ def status(
     """Show how the daemon is: scan, reserves against what is owed, fund, debts and claims."""
     from daemon import cli_tables
 
-    answer = _ask(config, lambda client: client.get("status", full=str(full).lower()))
-    _show(answer, as_json, cli_tables.status)
+    answer = ask_daemon(config, lambda client: client.get("status", full=str(full).lower()))
+    show(answer, as_json, cli_tables.status)
 
 
 # -- the proof of solvency --
 
 
-@app.command()
+@app.command(rich_help_panel=PROOF)
 def prove(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Make a proof of solvency now and publish its hash; works with and without a running daemon."""
     from daemon.proof import desk
 
-    _show(desk.prove(_loaded(config)), as_json, desk.show_made)
+    show(desk.prove(load(config)), as_json, desk.show_made)
 
 
-@app.command()
+@app.command(rich_help_panel=PROOF)
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle file.")],
     operator: Annotated[str | None, typer.Option(help="The operator's key: base58 or hex.")] = None,
@@ -442,7 +402,7 @@ def verify(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=PROOF)
 def verify_me(
     subaccount: str,
     balance: Annotated[list[str] | None, typer.Option(help="What you know: NAME=UNITS; repeat.")] = None,
@@ -458,12 +418,10 @@ def verify_me(
         expected = {name: int(units) for name, _, units in (one.rpartition("=") for one in balance or [])}
     except ValueError:
         raise DaemonError("a balance is NAME=UNITS, such as USDC=1000000") from None
-    raise typer.Exit(
-        desk.verify_me(_loaded(config), subaccount, url=url, expected=expected or None, save=save)
-    )
+    raise typer.Exit(desk.verify_me(load(config), subaccount, url=url, expected=expected or None, save=save))
 
 
-@app.command()
+@app.command(rich_help_panel=PROOF)
 def reserves(
     config: ConfigOption = DEFAULT_CONFIG,
     last: Annotated[int, typer.Option(min=1, help="How many epochs of history.")] = 144,
@@ -474,7 +432,7 @@ def reserves(
     """Show what the last bundles say to the public: holdings, liabilities, rates, deficit, claims, fund."""
     from daemon.proof import desk
 
-    history = desk.summaries(_loaded(config), last)
+    history = desk.summaries(load(config), last)
     if as_json:
         typer.echo(desk.as_json(history))
     else:
@@ -489,7 +447,7 @@ def journal_verify(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Replay the whole journal from its beginning: every hash, every outcome, every invariant."""
     from daemon.journal_tools import verify
 
-    verify(_loaded(config).database_path)
+    verify(load(config).database_path)
 
 
 @journal_app.command("replay")
@@ -500,7 +458,7 @@ def journal_replay(
     """Replay the journal up to a sequence and print the state hash there."""
     from daemon.journal_tools import replay_until
 
-    replay_until(_loaded(config).database_path, until)
+    replay_until(load(config).database_path, until)
 
 
 @journal_app.command("export")
@@ -511,7 +469,18 @@ def journal_export(
     """Print the journal as JSON lines: sequence, command, outcome, hash."""
     from daemon.journal_tools import export
 
-    export(_loaded(config).database_path, subaccount)
+    export(load(config).database_path, subaccount)
+
+
+# -- the rest, by subject --
+
+for name, group in {**cli_trading.GROUPS, **cli_lending.GROUPS}.items():
+    app.add_typer(group, name=name, rich_help_panel=TRADE)
+for command in (*cli_trading.COMMANDS, *cli_lending.COMMANDS):
+    app.command(rich_help_panel=TRADE)(command)
+app.add_typer(config_app, name="config", rich_help_panel=KEEP)
+app.add_typer(keys_app, name="keys", rich_help_panel=KEEP)
+app.add_typer(journal_app, name="journal", rich_help_panel=KEEP)
 
 
 if __name__ == "__main__":

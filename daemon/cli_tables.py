@@ -5,6 +5,7 @@ Owns: layout only. Amounts are shown as decimals with all their digits: nothing 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,27 +18,44 @@ console = Console(highlight=False)
 DECIMALS = {"USDC": 6, "SOL": 9, "BTC": 8}
 
 
+def know_decimals(decimals: Mapping[str, int]) -> None:
+    """Learn the decimals of the assets that a configuration accepts."""
+    DECIMALS.update(decimals)
+
+
 def amount(units: int | None, asset: str) -> str:
     """Write base units as a decimal amount with its symbol; unknown assets stay in units."""
     if units is None:
         return "-"
     decimals = DECIMALS.get(asset)
-    return f"{units:,} units of {asset}" if decimals is None else f"{_decimal(units, decimals)} {asset}"
+    return f"{units:,} units of {asset}" if decimals is None else f"{decimal(units, decimals)} {asset}"
 
 
 def usd(usd6: int | None) -> str:
     """Write micro-dollars as dollars."""
     if usd6 is None:
         return "-"
-    return f"-${_decimal(-usd6, 6)}" if usd6 < 0 else f"${_decimal(usd6, 6)}"
+    return f"-${decimal(-usd6, 6)}" if usd6 < 0 else f"${decimal(usd6, 6)}"
 
 
-def _decimal(units: int, decimals: int) -> str:
-    whole, point, fraction = format_amount(units, decimals).partition(".")
-    return f"{int(whole):,}{point}{fraction}"
+def price(price_e8: int | None) -> str:
+    """Write a price; "-" for none."""
+    return "-" if price_e8 is None else f"${decimal(price_e8, 8)}"
 
 
-def _pairs(title: str, rows: list[tuple[str, str]]) -> None:
+def percent(ppm: int) -> str:
+    """Write parts per million as per cent, with all their digits."""
+    return f"{decimal(ppm, 4)}%"
+
+
+def decimal(units: int, decimals: int) -> str:
+    """Write a scaled whole number with its point and its thousands."""
+    whole, point, fraction = format_amount(abs(units), decimals).partition(".")
+    return f"{'-' if units < 0 else ''}{int(whole):,}{point}{fraction}"
+
+
+def pairs(title: str, rows: list[tuple[str, str]]) -> None:
+    """Print names and values under a title."""
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
@@ -48,7 +66,7 @@ def _pairs(title: str, rows: list[tuple[str, str]]) -> None:
 
 def address(body: Any) -> None:
     """Show a deposit address."""
-    _pairs(
+    pairs(
         f"deposit address of {body['subaccount']}",
         [("wallet (SOL)", body["address"]), *((s, a) for s, a in body["token_accounts"].items())],
     )
@@ -81,7 +99,7 @@ def subaccount(body: Any) -> None:
         (f"held {one['asset']}", f"{amount(one['units'], one['asset'])} ({one['deposit_id']})")
         for one in body["held_deposits"]
     ]
-    _pairs(f"subaccount {body['subaccount']}", rows)
+    pairs(f"subaccount {body['subaccount']}", rows)
 
 
 def preview(body: Any, asset: str) -> None:
@@ -89,7 +107,7 @@ def preview(body: Any, asset: str) -> None:
     rows = [
         ("to the debt", f"{amount(body['applied_units'], asset)}, worth {usd(body['applied_usd6'])}"),
         ("credited", amount(body["credited_units"], asset)),
-        ("rate", f"${_decimal(body['rate_e8'], 8)} for 1 {asset}" if body["rate_e8"] else "-"),
+        ("rate", f"${decimal(body['rate_e8'], 8)} for 1 {asset}" if body["rate_e8"] else "-"),
         ("owed before", usd(body["outstanding_before_usd6"])),
         ("owed after", usd(body["outstanding_after_usd6"])),
         ("held until you accept", "yes" if body["held"] else "no"),
@@ -97,7 +115,7 @@ def preview(body: Any, asset: str) -> None:
         ("next settlement", instant(body["next_settlement_ns"])),
         ("the fund covers then", usd(body["fund_covers_usd6"])),
     ]
-    _pairs("what this deposit would do now", rows)
+    pairs("what this deposit would do now", rows)
 
 
 def instant(time_ns: int | None) -> str:
@@ -129,7 +147,7 @@ def deposits(body: Any) -> None:
 def done(body: Any) -> None:
     """Show what an accepted command did."""
     for event in body["events"]:
-        _pairs(
+        pairs(
             event["type"],
             [
                 (name.replace("_", " "), _told(name, value, event))
@@ -153,7 +171,7 @@ def _told(name: str, value: Any, event: Any) -> str:
 def withdrawal(body: Any) -> None:
     """Show a withdrawal."""
     payout = body["payout"] or {}
-    _pairs(
+    pairs(
         f"withdrawal {body['id']}",
         [
             ("subaccount", body["subaccount"]),
@@ -173,7 +191,7 @@ def withdrawal(body: Any) -> None:
 
 def status(body: Any) -> None:
     """Show the daemon's status."""
-    _pairs(
+    pairs(
         "makewhole",
         [
             ("sequence", f"{body['sequence']}  journal {body['journal_hash'][:16]}..."),

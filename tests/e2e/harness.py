@@ -244,6 +244,19 @@ class World:
         await self.until(f"{payout_id} settled", settled)
 
 
+def command(here: World, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of `makewhole` against the world's daemon."""
+    return subprocess.run(
+        [sys.executable, "-m", "daemon", *words, "--config", str(here.config)],
+        cwd=ROOT,
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
 @asynccontextmanager
 async def world(folder: Path, *, slot_ms: int | None = None) -> AsyncIterator[World]:
     """A chain with USDC and three funded wallets (1 and 2 are customers, 3 is the operator).

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,7 @@ import pytest
 from chain.tokens import TOKEN_PROGRAM, associated_token_address
 from daemon.api.client import ApiError
 
-from .harness import ROOT, SOL, USDC, World, wallet, world
+from .harness import SOL, USDC, World, command, wallet, world
 
 OTHER_GENESIS = "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d"
 
@@ -270,18 +267,6 @@ async def test_d10_dust_is_written_down_and_never_credited(here: World) -> None:
 
 
 # -- the command line --
-
-
-def command(here: World, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "daemon", *words, "--config", str(here.config)],
-        cwd=ROOT,
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
 
 
 async def test_the_command_line_is_friendly(here: World) -> None:

@@ -1,0 +1,75 @@
+"""Figures that follow from a run's results alone, for pages and for comparing runs.
+
+Rules: whole numbers; read from the sampled series, so a peak is the highest sample. Nothing here is part of
+results.json: the same run read by a later version may be asked more.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from engine.stages import STAGES
+
+
+def derived(results: dict[str, Any]) -> dict[str, int]:
+    """Give what the summary does not say but the series tell."""
+    series = results["series"]
+    lacking = [debts + fund for debts, fund in zip(series["outstanding_usd6"], _fund_owes(results), strict=True)]
+    behind_ms, off_ppm = _lateness(results)
+    return {
+        "fund_owes_peak_usd6": max(_fund_owes(results)),
+        # What nobody has paid in: owed by the bankrupt and by the fund. Claims can be more for the seconds
+        # between two settlements, while what the losers do have is on its way.
+        "lacking_peak_usd6": max(lacking),
+        "most_liquidated_s": _liquidated_by(results, 900_000),
+        "mark_behind_ms": behind_ms,
+        "mark_off_ppm": off_ppm,
+    }
+
+
+def _fund_owes(results: dict[str, Any]) -> list[int]:
+    owed: list[int] = results["series"]["fund_owes_usd6"]
+    return owed
+
+
+def _liquidated(results: dict[str, Any]) -> list[int]:
+    """Give liquidated notional of all stages up to every sample."""
+    parts = (results["series"][f"stage_usd6/{stage}"] for stage in STAGES)
+    return [sum(at) for at in zip(*parts, strict=True)]
+
+
+def _liquidated_by(results: dict[str, Any], share_ppm: int) -> int:
+    """Say by which sampled second a share of the liquidated notional was closed; 0 when there was none."""
+    totals = _liquidated(results)
+    wanted = totals[-1] * share_ppm
+    found = (at for at, usd6 in enumerate(totals) if usd6 * 1_000_000 >= wanted)
+    return int(results["seconds"][next(found)])
+
+
+def _lateness(results: dict[str, Any]) -> tuple[int, int]:
+    """Say how late liquidations were: how long ago the price outside was last where the mark stands, in
+    milliseconds, and how far the mark is from it, in ppm; means over the markets, weighted by what was
+    liquidated between two samples. Rounded down.
+    """
+    seconds, series = results["seconds"], results["series"]
+    assets = [market.partition("-")[0] for market in results["markets"]]
+    weight = behind = off = 0
+    for at, (before, after) in enumerate(pairwise(_liquidated(results)), start=1):
+        if after == before:
+            continue
+        weight += (after - before) * len(assets)
+        for asset in assets:
+            outside, mark_e8 = series[f"outside_e8/{asset}"], series[f"mark_e8/{asset}"][at]
+            since = _last_there(outside, mark_e8, at)
+            behind += (after - before) * (seconds[at] - seconds[since])
+            off += (after - before) * (abs(mark_e8 - outside[at]) * 1_000_000 // outside[at])
+    return (behind * 1_000 // weight, off // weight) if weight else (0, 0)
+
+
+def _last_there(outside: list[int], mark_e8: int, at: int) -> int:
+    """Find the last sample up to `at` at which the price outside was at the mark or on its other side."""
+    above = mark_e8 > outside[at]
+    while at and outside[at] != mark_e8 and (mark_e8 > outside[at]) == above:
+        at -= 1
+    return at
