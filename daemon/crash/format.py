@@ -28,6 +28,11 @@ def against_mark(forgone_usd6: int) -> str:
     return f"the deleveraged {did} {dollars(abs(forgone_usd6))} against a close at mark"
 
 
+def made(usd6: int) -> str:
+    """Say what somebody made or lost."""
+    return f"{'made' if usd6 >= 0 else 'lost'} {dollars(abs(usd6))}"
+
+
 def percent(ppm: int, digits: int = 1) -> str:
     """Write parts per million as percent, rounded toward zero."""
     scale = 10 ** (4 - digits)
@@ -56,7 +61,9 @@ def units(amount: int, decimals: int) -> str:
 
 
 def shown(unit: str, value: int) -> str:
-    """Write a figure by its unit: usd6, ppm, or a count."""
+    """Write a figure by its unit: usd6, ppm, ms, or a count."""
     if unit == "usd6":
         return dollars(value)
-    return percent(value) if unit == "ppm" else f"{value:,}"
+    if unit == "ms":
+        return f"{value // 1_000:,}.{value % 1_000 // 100} s"
+    return percent(value, 2 if abs(value) < 100_000 else 1) if unit == "ppm" else f"{value:,}"

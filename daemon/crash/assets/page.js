@@ -7,16 +7,19 @@
   const font = '11px Inter, "Segoe UI", system-ui, sans-serif';
 
   const clock = (s) => `${Math.floor(s / 60)}:${String(Math.round(s % 60)).padStart(2, "0")}`;
+  // As format.py writes numbers: cut, not rounded, so that a chart and a table never differ.
+  const cut = (x, digits) => { const p = 10 ** digits; return (Math.trunc(x * p + Math.sign(x) * 1e-6) / p).toFixed(digits); };
   const usd = (v) => {
     if (v == null) return "–";
-    const sign = v < 0 ? "-" : "", a = Math.abs(v);
+    const sign = v < 0 ? "-" : "", a = Math.round(Math.abs(v) * 100) / 100;
     for (const [scale, letter] of [[1e9, "B"], [1e6, "M"], [1e3, "K"]])
-      if (a >= scale) { const x = a / scale; return `${sign}$${x >= 100 ? x.toFixed(0) : x >= 10 ? x.toFixed(1) : x.toFixed(2)}${letter}`; }
-    return a === 0 ? "$0" : `${sign}$${a >= 100 ? a.toFixed(0) : a.toFixed(2)}`;
+      if (a >= scale) { const x = a / scale; return `${sign}$${cut(x, x >= 100 ? 0 : x >= 10 ? 1 : 2)}${letter}`; }
+    return `${sign}$${a >= 100 || a === Math.trunc(a) ? cut(a, 0) : a.toFixed(2)}`;
   };
   const tidyUsd = (v) => usd(v).replace(/\.0+(?=[KMB]?$)/, "").replace(/(\.\d*?)0+(?=[KMB]$)/, "$1");
   const price = (v) => v == null ? "–" : `$${v >= 1000 ? v.toFixed(0).replace(/\B(?=(\d{3})+(?!\d))/g, ",") : v.toFixed(2)}`;
-  const pct = (v) => v == null ? "–" : `${Math.abs(v) >= 100 ? v.toFixed(0) : Math.abs(v) >= 10 ? v.toFixed(1) : v.toFixed(2)}%`;
+  const pct = (v) => v == null ? "–" : `${cut(v, Math.abs(v) >= 10 ? 1 : 2)}%`;
+  const seconds = (v) => v == null ? "–" : `${cut(v, 1)} s`;
   const tidyPct = (v) => `${+v.toFixed(2)}%`;
   const whole = (v) => v == null ? "–" : String(Math.round(v)).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
   const money = (list) => list.map((v) => v / 1e6);
@@ -26,7 +29,7 @@
     const common = { stroke: css("--soft"), font, grid: { stroke: css("--grid"), width: 1 }, ticks: { show: false } };
     const last = T[T.length - 1];
     return [
-      { ...common, space: 60, size: 30, incrs: [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200], values: (u, v) => v.map((s) => last < 600 ? clock(s) : `${Math.round(s / 60)} min`) },
+      { ...common, space: 60, size: 34, gap: 9, incrs: [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200], values: (u, v) => v.map((s) => last < 600 ? clock(s) : `${Math.round(s / 60)} min`) },
       { ...common, size: 62, values: (u, v) => v.map(format), ...(format === whole ? { incrs: counting } : {}) },
     ];
   }
@@ -39,6 +42,20 @@
     c.moveTo(x, u.bbox.top); c.lineTo(x, u.bbox.top + u.bbox.height); c.stroke(); c.restore();
   }
 
+  // Spans in which a price was too old to act on, shaded.
+  const shade = (stale) => (u) => {
+    const c = u.ctx; c.save(); c.fillStyle = css("--stale");
+    stale.forEach((old, i) => { if (old) { const x = u.valToPos(T[i], "x", true); c.fillRect(x, u.bbox.top, Math.max(2, u.valToPos(T[Math.min(i + 1, T.length - 1)], "x", true) - x), u.bbox.height); } });
+    c.restore();
+  };
+
+  // A chart of nothing says so.
+  const nothing = (spec) => (u) => {
+    if (!spec.zero || spec.series.some((one) => one.data.some((v) => v))) return;
+    const c = u.ctx; c.save(); c.fillStyle = css("--soft"); c.font = `${12 * devicePixelRatio}px Inter, "Segoe UI", system-ui, sans-serif`; c.textAlign = "center";
+    c.fillText("none", u.bbox.left + u.bbox.width / 2, u.bbox.top + u.bbox.height / 2); c.restore();
+  };
+
   function chart(spec) {
     const host = document.getElementById(spec.id);
     if (!host) return;
@@ -49,14 +66,14 @@
       legend: { show: spec.sync !== false, live: true, isolate: false, markers: { width: 0, fill: (u, i) => i ? u.series[i]._key : "transparent" } },
       scales: { x: { time: false, ...(spec.xScale || {}) }, y: spec.y || { range: (u, lo, hi) => spec.zero ? [Math.min(0, lo), hi > 0 ? hi * (spec.sync === false ? 1.22 : 1.08) : 1] : uPlot.rangeNum(lo, hi, .08, false) } },
       axes: spec.axes || axes(spec.tick || spec.format),
-      series: [{ label: spec.xLabel || "time", value: (u, v) => v == null ? "–" : (spec.xFormat || clock)(v) }, ...spec.series.map((one) => ({
+      // Until a cursor says otherwise, the legend tells how a line ended and what bars come to.
+      series: [{ label: spec.xLabel || "time", value: (u, v) => v == null ? (spec.bars ? "in all" : "at the end") : (spec.xFormat || clock)(v) }, ...spec.series.map((one) => ({
         label: one.label, stroke: css(one.color), width: one.width == null ? 1.8 : one.width, fill: one.fill ? (one.fill.startsWith("--") ? css(one.fill) : one.fill) : undefined,
         dash: one.dash, _key: css(one.color), points: { show: !!one.points, size: 6, fill: css(one.color) }, paths: one.paths, show: true,
-        value: (u, v, si, i) => i == null ? "–" : spec.format(one.raw ? one.raw[i] : v),
+        value: (u, v, si, i) => spec.format(i == null ? (one.raw ? one.raw.reduce((a, b) => a + b, 0) : one.data[one.data.length - 1]) : one.raw ? one.raw[i] : v),
       }))],
       bands: spec.bands,
-      // Until a cursor says otherwise, the legend tells where it ended.
-      hooks: { ready: spec.sync === false ? [] : [(u) => u.setLegend({ idx: u.data[0].length - 1 })], drawClear: spec.sync === false ? [] : [lowLine], draw: spec.draw ? [spec.draw] : [] },
+      hooks: { ready: spec.sync === false ? [] : [(u) => u.setLegend({ idx: null })], drawClear: spec.sync === false ? [] : [...(spec.under ? [spec.under] : []), lowLine], draw: [spec.draw || nothing(spec)] },
     };
     charts.push({ plot: new uPlot(options, [spec.x || T, ...spec.series.map((one) => one.data)], host), host, spec });
   }
@@ -68,6 +85,8 @@
     for (const one of spec.parts) { below = below.map((v, i) => v + one.data[i]); totals.push(below); }
     const paths = uPlot.paths.bars({ size: [.86, 40], align: 1 }), end = T[T.length - 1];
     const series = spec.parts.map((one, i) => ({ label: one.label, color: one.color, fill: one.color, width: 0, paths, data: totals[i], raw: one.data })).reverse();
+    const note = document.getElementById(spec.id).previousElementSibling;
+    if (!note.dataset.span) { note.dataset.span = "1"; note.textContent += `; a bar is ${clock(size.span)} of market time`; }
     chart({ ...spec, x: size.x, series, zero: true, xScale: { range: (u, lo, hi) => [lo, hi === size.x[size.x.length - 1] ? end : hi] } });
   }
 
@@ -75,19 +94,20 @@
   function spans(most = 60) {
     const per = Math.max(1, Math.ceil((T.length - 1) / most)), x = [], ends = [];
     for (let i = 0; i + 1 < T.length; i += per) { x.push(T[i]); ends.push([i, Math.min(T.length - 1, i + per)]); }
-    return { x, per, of: (list) => ends.map(([a, b]) => list[b] - list[a]) };
+    return { x, span: T[Math.min(per, T.length - 1)] - T[0], of: (list) => ends.map(([a, b]) => list[b] - list[a]) };
   }
 
   function prices(bars) {
     for (const market of data.markets) {
       const asset = market.split("-")[0];
       const outside = S[`outside_e8/${asset}`].map((v) => v / 1e8), index = S[`index_e8/${asset}`].map((v) => v / 1e8), mark = S[`mark_e8/${asset}`].map((v) => v / 1e8);
-      chart({ id: `price-${asset}`, format: price, series: [
+      const under = shade(S[`stale/${asset}`]);
+      chart({ id: `price-${asset}`, format: price, under, series: [
         { label: "outside", color: "--outside", data: outside, width: 2.4 },
         { label: "index", color: "--index", data: index, width: 1.6 },
         { label: "mark", color: "--mark", data: mark, width: 1.6 }] });
       const off = (list) => list.map((v, i) => (v / outside[i] - 1) * 100);
-      chart({ id: `lag-${asset}`, format: pct, tick: tidyPct, height: 170, series: [
+      chart({ id: `lag-${asset}`, format: pct, tick: tidyPct, under, height: 170, series: [
         { label: "index off", color: "--index", data: off(index), width: 1.4 },
         { label: "mark off", color: "--mark", data: off(mark), width: 1.4 }] });
     }
@@ -143,16 +163,16 @@
     const swept = data.sweep;
     if (!swept) return;
     const labels = swept.values, x = labels.map((_, i) => i);
-    const format = { usd6: usd, ppm: pct, count: whole };
+    const format = { usd6: usd, ppm: pct, ms: seconds, count: whole };
     swept.metrics.forEach((metric, m) => {
-      const scale = metric.unit === "usd6" ? 1e6 : metric.unit === "ppm" ? 1e4 : 1;
+      const scale = { usd6: 1e6, ppm: 1e4, ms: 1e3, count: 1 }[metric.unit];
       const common = { stroke: css("--soft"), font, ticks: { show: false } };
       const shown = format[metric.unit];
       const values = metric.values.map((v) => v / scale);
       chart({ id: `sweep-${m}`, x, sync: false, draw: (u) => write(u, values.map(shown), values), zero: true, format: shown, xLabel: swept.param, xFormat: (v) => labels[v] ?? "", height: 190,
         xScale: { range: [-.6, labels.length - .4] },
         axes: [{ ...common, size: 30, grid: { show: false }, splits: () => x, values: (u, v) => v.map((i) => labels[i] ?? "") },
-               { ...common, size: 62, grid: { stroke: css("--grid"), width: 1 }, ...(metric.unit === "count" ? { incrs: counting } : {}), values: (u, v) => v.map(metric.unit === "usd6" ? tidyUsd : metric.unit === "ppm" ? tidyPct : whole) }],
+               { ...common, size: 62, grid: { stroke: css("--grid"), width: 1 }, ...(metric.unit === "count" ? { incrs: counting } : {}), values: (u, v) => v.map({ usd6: tidyUsd, ppm: tidyPct, ms: (v) => `${+v.toFixed(1)} s`, count: whole }[metric.unit]) }],
         series: [{ label: metric.name, color: metric.color, fill: metric.color, width: 0, paths: uPlot.paths.bars({ size: [.55, 64] }), data: values }] });
     });
   }
@@ -165,6 +185,8 @@
   }
 
   draw();
+  // Paper has its own width and is white.
+  matchMedia("print").addEventListener("change", draw);
   let waiting = 0;
   addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(() => charts.forEach((one) => one.plot.setSize({ width: one.host.clientWidth, height: one.spec.height || 230 })), 80); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
