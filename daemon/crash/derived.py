@@ -11,11 +11,16 @@ from typing import Any
 
 from engine.stages import STAGES
 
+# Where the price outside has come from is where it was so long ago.
+TREND_S = 60
+
 
 def derived(results: dict[str, Any]) -> dict[str, int]:
     """Give what the summary does not say but the series tell."""
     series = results["series"]
-    lacking = [debts + fund for debts, fund in zip(series["outstanding_usd6"], _fund_owes(results), strict=True)]
+    lacking = [
+        debts + fund for debts, fund in zip(series["outstanding_usd6"], _fund_owes(results), strict=True)
+    ]
     behind_ms, off_ppm = _lateness(results)
     return {
         "fund_owes_peak_usd6": max(_fund_owes(results)),
@@ -48,28 +53,31 @@ def _liquidated_by(results: dict[str, Any], share_ppm: int) -> int:
 
 
 def _lateness(results: dict[str, Any]) -> tuple[int, int]:
-    """Say how late liquidations were: how long ago the price outside was last where the mark stands, in
+    """Say how late liquidations were: how long ago the price outside was where the mark stands, in
     milliseconds, and how far the mark is from it, in ppm; means over the markets, weighted by what was
-    liquidated between two samples. Rounded down.
+    liquidated between two samples. Rounded down. A mark that is ahead of the price outside counts as 0.
     """
     seconds, series = results["seconds"], results["series"]
     assets = [market.partition("-")[0] for market in results["markets"]]
+    trend = max(1, TREND_S // max(1, seconds[1] - seconds[0])) if len(seconds) > 1 else 1
     weight = behind = off = 0
     for at, (before, after) in enumerate(pairwise(_liquidated(results)), start=1):
-        if after == before:
-            continue
         weight += (after - before) * len(assets)
-        for asset in assets:
+        for asset in assets if after > before else ():
             outside, mark_e8 = series[f"outside_e8/{asset}"], series[f"mark_e8/{asset}"][at]
-            since = _last_there(outside, mark_e8, at)
-            behind += (after - before) * (seconds[at] - seconds[since])
-            off += (after - before) * (abs(mark_e8 - outside[at]) * 1_000_000 // outside[at])
+            since = _was_there(outside, mark_e8, at, trend)
+            if since < at:
+                behind += (after - before) * (seconds[at] - seconds[since])
+                off += (after - before) * (abs(mark_e8 - outside[at]) * 1_000_000 // outside[at])
     return (behind * 1_000 // weight, off // weight) if weight else (0, 0)
 
 
-def _last_there(outside: list[int], mark_e8: int, at: int) -> int:
-    """Find the last sample up to `at` at which the price outside was at the mark or on its other side."""
-    above = mark_e8 > outside[at]
-    while at and outside[at] != mark_e8 and (mark_e8 > outside[at]) == above:
-        at -= 1
-    return at
+def _was_there(outside: list[int], mark_e8: int, at: int, trend: int) -> int:
+    """Find the last sample at which the price outside was where the mark is; `at` itself when the mark is not
+    on the side that the price has come from.
+    """
+    above, fell = mark_e8 > outside[at], outside[max(0, at - trend)] > outside[at]
+    since = at
+    while since and above == fell and outside[since] != mark_e8 and (mark_e8 > outside[since]) == above:
+        since -= 1
+    return since

@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from daemon.crash.format import against_mark, clock, dollars, percent, share, units
+from daemon.crash.derived import derived
+from daemon.crash.format import against_mark, clock, dollars, made, percent, share, units
 
 MOST_DEPOSITS = 300
 STAGES = (
@@ -32,11 +33,11 @@ def page(results: dict[str, Any]) -> str:
     body = "\n".join(
         (
             _header(results),
-            _tiles(results["summary"]),
+            _tiles(results),
             _stage_card(results),
             _price_section(results),
             _liquidation_section(results["summary"]),
-            _debt_section(results["summary"]),
+            _debt_section(results),
             _gate_section(results),
             _check_section(results),
             _footer(results),
@@ -110,7 +111,8 @@ def _tile(name: str, figure: str, note: str) -> str:
     )
 
 
-def _tiles(summary: dict[str, Any]) -> str:
+def _tiles(results: dict[str, Any]) -> str:
+    summary = results["summary"]
     falls = summary["deepest_fall_ppm"]
     worst = min(sorted(falls), key=lambda asset: falls[asset]) if falls else ""
     queued = summary["withdrawals_queued_pool"] + summary["withdrawals_queued_velocity"]
@@ -125,7 +127,8 @@ def _tiles(summary: dict[str, Any]) -> str:
             "Liquidated",
             dollars(summary["liquidated_usd6"]),
             f"{share(summary['liquidated_usd6'], summary['open_interest_usd6'])} of "
-            f"{dollars(summary['open_interest_usd6'])} open interest, {summary['liquidations']:,} liquidations",
+            f"{dollars(summary['open_interest_usd6'])} open interest; liquidation was entered "
+            f"{summary['liquidations']:,} times, by some again and again",
         ),
         _tile(
             "On the book",
@@ -139,14 +142,16 @@ def _tiles(summary: dict[str, Any]) -> str:
         ),
         _tile(
             "Insurance fund",
-            f"{dollars(summary['fund_end_usd6'])} <small>of {dollars(summary['fund_start_usd6'])}</small>",
-            f"paid {dollars(summary['covered_by_fund_usd6'])} of debts, holds "
-            f"{dollars(summary['fund_inventory_end_usd6'])} in other assets",
+            f"{dollars(summary['fund_end_usd6'] - summary['fund_owes_end_usd6'])} "
+            f"<small>of {dollars(summary['fund_start_usd6'])}</small>",
+            f"paid {dollars(summary['covered_by_fund_usd6'])} of debts, owes the settlement pool "
+            f"{dollars(summary['fund_owes_end_usd6'])}, holds {dollars(summary['fund_inventory_end_usd6'])} in other assets",
         ),
         _tile(
             "Winners' claims unpaid",
             dollars(summary["claims_end_usd6"]),
-            f"at the end; peak {dollars(summary['claims_peak_usd6'])}",
+            f"at the end: {dollars(summary['outstanding_end_usd6'])} from debtors, "
+            f"{dollars(summary['fund_owes_end_usd6'])} from the fund; peak {dollars(derived(results)['lacking_peak_usd6'])}",
         ),
         _tile(
             "Deposits of the liquidated",
@@ -190,10 +195,11 @@ def _price_section(results: dict[str, Any]) -> str:
         chart(f"lag-{asset}", f"{asset}: how far off", "index and mark against the price outside", width)
         for asset in assets
     ]
+    old = " Shaded: no price that is recent enough to act on." if results["summary"]["stale_samples"] else ""
     return (
         "<h2>Prices</h2><p>The oracle repeats what the price outside was some seconds ago. The mark adds how "
         "far the book stands from the index, smoothed over a minute and bounded. The dashed line on every chart is "
-        f'the bottom.</p><div class="grid">{"".join(top)}{"".join(low)}</div>'
+        f'the bottom.{old}</p><div class="grid">{"".join(top)}{"".join(low)}</div>'
     )
 
 
@@ -203,7 +209,7 @@ def _liquidation_section(summary: dict[str, Any]) -> str:
         f"{summary['liquidations_bankrupt']:,} bankrupt, {summary['in_liquidation_end']:,} still open"
     )
     bore = (
-        f"Providers made {dollars(summary['providers_result_usd6'])} of it, positions at the last mark; "
+        f"Providers {made(summary['providers_result_usd6'])}, positions at the last mark; "
         f"{against_mark(summary['adl_forgone_usd6'])}."
     )
     cards = (
@@ -223,14 +229,19 @@ def _liquidation_section(summary: dict[str, Any]) -> str:
     )
 
 
-def _debt_section(summary: dict[str, Any]) -> str:
+def _debt_section(results: dict[str, Any]) -> str:
+    summary = results["summary"]
     cards = (
         chart(
             "debts",
             "Outstanding negative equity and winners' claims",
-            "what the bankrupt and the fund owe is what winners wait for",
+            "what the bankrupt and the fund owe is what winners wait for; claims above it are losses on their way to the next settlement",
         ),
-        chart("fund", "Insurance fund", "its cash, what it took over, what it owes the settlement pool"),
+        chart(
+            "fund",
+            "Insurance fund",
+            "its cash, the collateral it took over, what it owes the settlement pool",
+        ),
         chart("deposits", "Deposits of liquidated customers", "what paid a debt, what was credited"),
         chart("held", "Deposits held", "customers who chose to look first"),
     )
@@ -239,6 +250,11 @@ def _debt_section(summary: dict[str, Any]) -> str:
         f"for good, deposits paid {dollars(summary['repaid_by_deposits_usd6'])}, written off "
         f"{dollars(summary['socialized_usd6'])}; outstanding at the end: {dollars(summary['outstanding_end_usd6'])}."
     )
+    if summary["fund_owes_end_usd6"]:
+        settled += (
+            f" The fund itself still owes {dollars(summary['fund_owes_end_usd6'])}: what it took over from losers "
+            "at the price of the moment brought less."
+        )
     return f'<h2>Debts and who settles them</h2><p>{settled}</p><div class="grid">{"".join(cards)}</div>'
 
 
@@ -281,7 +297,7 @@ def _deposit_table(results: dict[str, Any]) -> str:
             f'<td class="n">{units(one["applied_units"], decimals[one["asset"]])}</td>'
             f'<td class="n">{units(one["credited_units"], decimals[one["asset"]])}</td>'
             f'<td class="n">{dollars(one["outstanding_before_usd6"])}</td>'
-            f'<td class="n">{dollars(one["outstanding_after_usd6"])}</td><td>{escape(one["outcome"])}</td></tr>'
+            f'<td class="n">{dollars(one["outstanding_after_usd6"])}</td><td>{escape(_became(one))}</td></tr>'
         )
     if not rows:
         return ""
@@ -292,6 +308,18 @@ def _deposit_table(results: dict[str, Any]) -> str:
         '<th></th><th class="n">applied</th><th class="n">credited</th><th class="n">owed before</th>'
         f'<th class="n">owed after</th><th>outcome</th></tr>{"".join(rows)}</table></div></div>'
     )
+
+
+def _became(deposit: dict[str, Any]) -> str:
+    """Say in words what became of a deposit; `taken` in results.json is whatever arrived and was booked."""
+    if not deposit["outcome"].endswith("taken"):
+        return str(deposit["outcome"])
+    held = "held, then " if deposit["outcome"] != "taken" else ""
+    if not deposit["applied_units"]:
+        return held + "credited"
+    if deposit["outstanding_after_usd6"]:
+        return held + "paid a part of the debt"
+    return held + ("paid the debt, the rest credited" if deposit["credited_units"] else "paid the debt")
 
 
 def _check_section(results: dict[str, Any]) -> str:

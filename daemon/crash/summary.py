@@ -10,7 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from daemon.crash.format import against_mark, clock, dollars, percent, share, shown
+from daemon.crash.derived import derived
+from daemon.crash.format import against_mark, clock, dollars, made, percent, share, shown
 
 STAGE_WORDS = {
     "book": ("on the book", "green"),
@@ -36,7 +37,7 @@ def show(results: dict[str, Any], console: Console) -> None:
     )
     console.print(
         Panel(
-            Group(head, "", _stages(results, bar_length), "", _facts(summary), "", _verdict(results)),
+            Group(head, "", _stages(results, bar_length), "", _facts(results), "", _verdict(results)),
             box=box.ROUNDED,
         )
     )
@@ -52,7 +53,7 @@ def _stages(results: dict[str, Any], bar_length: int) -> Table:
         "[bold]liquidated[/]",
         f"[bold]{dollars(total)}[/]",
         "",
-        f"{summary['liquidations']:,} liquidations",
+        f"entered {summary['liquidations']:,} times",
     )
     for stage, (words, color) in STAGE_WORDS.items():
         usd6 = summary[f"liquidated_{stage}_usd6"]
@@ -64,11 +65,13 @@ def _stages(results: dict[str, Any], bar_length: int) -> Table:
     return table
 
 
-def _facts(summary: dict[str, Any]) -> Table:
+def _facts(results: dict[str, Any]) -> Table:
+    summary = results["summary"]
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
     queued = summary["withdrawals_queued_pool"] + summary["withdrawals_queued_velocity"]
+    lacking = dollars(derived(results)["lacking_peak_usd6"])
     usd = {name: dollars(value) for name, value in summary.items() if name.endswith("_usd6")}
     rows = (
         (
@@ -83,12 +86,13 @@ def _facts(summary: dict[str, Any]) -> Table:
         ),
         (
             "winners' claims",
-            f"peak {usd['claims_peak_usd6']}, unpaid at the end {usd['claims_end_usd6']}",
+            f"peak {lacking}, unpaid at the end {usd['claims_end_usd6']}: "
+            f"{usd['outstanding_end_usd6']} from debtors, {usd['fund_owes_end_usd6']} from the fund",
         ),
         (
             "insurance fund",
-            f"{usd['fund_start_usd6']} → {usd['fund_end_usd6']}, low {usd['fund_low_usd6']}, "
-            f"holds {usd['fund_inventory_end_usd6']} in other assets",
+            f"{usd['fund_start_usd6']} → {usd['fund_end_usd6']}, low {usd['fund_low_usd6']}, owes "
+            f"{usd['fund_owes_end_usd6']}, holds {usd['fund_inventory_end_usd6']} in other assets",
         ),
         (
             "deposits",
@@ -103,7 +107,8 @@ def _facts(summary: dict[str, Any]) -> Table:
         ),
         (
             "who bore it",
-            f"backstop providers {usd['providers_result_usd6']}; {against_mark(summary['adl_forgone_usd6'])}",
+            f"backstop providers {made(summary['providers_result_usd6'])}; "
+            f"{against_mark(summary['adl_forgone_usd6'])}",
         ),
         ("mark", f"at most {percent(summary['widest_mark_lag_ppm'])} from the price outside"),
     )

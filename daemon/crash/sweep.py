@@ -15,25 +15,37 @@ from decimal import Decimal
 from html import escape
 from typing import Any
 
+from daemon.crash.derived import derived
 from daemon.crash.format import clock, shown
 from daemon.crash.report import chart, render
 from daemon.errors import ConfigError
 
-# What a sweep shows of each run: key of the summary, name, unit, color.
+# What a sweep shows of each run: key of the summary or of what derives from it, name, unit, color.
 METRICS = (
     ("liquidated_usd6", "Liquidated notional", "usd6", "--violet"),
     ("book_share_ppm", "Share on the book", "ppm", "--book"),
     ("liquidated_backstop_usd6", "Taken by backstop providers", "usd6", "--backstop"),
     ("liquidated_adl_usd6", "Auto-deleveraged", "usd6", "--adl"),
-    ("outstanding_peak_usd6", "Negative equity, peak", "usd6", "--adl"),
-    ("claims_peak_usd6", "Winners' claims, peak", "usd6", "--index"),
-    ("covered_by_fund_usd6", "Paid by the insurance fund", "usd6", "--book"),
-    ("providers_result_usd6", "Result of the backstop providers", "usd6", "--backstop"),
+    ("mark_behind_ms", "Late: mark behind the price outside, mean", "ms", "--mark"),
+    ("mark_off_ppm", "Late: mark off the price outside, mean", "ppm", "--mark"),
     ("widest_mark_lag_ppm", "Mark off the price outside, widest", "ppm", "--mark"),
-    ("first_liquidation_s", "Second of the first liquidation", "count", "--violet"),
     ("half_liquidated_s", "Second by which half was liquidated", "count", "--violet"),
+    ("most_liquidated_s", "Second by which 90% was liquidated", "count", "--violet"),
     ("bankruptcies", "Bankruptcies", "count", "--adl"),
+    ("outstanding_peak_usd6", "Negative equity, peak", "usd6", "--adl"),
+    ("fund_owes_peak_usd6", "The fund owes, peak", "usd6", "--backstop"),
+    ("lacking_peak_usd6", "Winners wait for, peak", "usd6", "--index"),
+    ("covered_by_fund_usd6", "Debts the fund paid", "usd6", "--book"),
+    ("providers_result_usd6", "Result of the backstop providers", "usd6", "--backstop"),
 )
+# What a name does not say.
+NOTES = {
+    "mark_behind_ms": "how long the price outside had been past the mark, weighted by what was liquidated",
+    "mark_off_ppm": "how far the price outside was past the mark, weighted by what was liquidated",
+    "fund_owes_peak_usd6": "for collateral that it has not sold yet, or sold for less",
+    "lacking_peak_usd6": "owed by debtors and the fund together",
+    "providers_result_usd6": "positions at the last mark",
+}
 
 
 def parse_sweep(text: str) -> tuple[str, tuple[str, ...]]:
@@ -67,6 +79,7 @@ def override(plain: Mapping[str, Any], param: str, value: str) -> dict[str, Any]
 
 def sweep_results(param: str, runs: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     """Put the summaries of all runs side by side."""
+    figures = [{**run["summary"], **derived(run)} for _, run in runs]
     return {
         "param": param,
         "values": [value for value, _ in runs],
@@ -76,7 +89,7 @@ def sweep_results(param: str, runs: list[tuple[str, dict[str, Any]]]) -> dict[st
                 "name": name,
                 "unit": unit,
                 "color": color,
-                "values": [run["summary"][key] for _, run in runs],
+                "values": [one[key] for one in figures],
             }
             for key, name, unit, color in METRICS
         ],
@@ -97,7 +110,7 @@ def sweep_page(first: dict[str, Any], swept: dict[str, Any]) -> str:
         f"{first['seed']} · engine version {first['engine_version']}</p></header>"
     )
     charts = "".join(
-        chart(f"sweep-{number}", metric["name"], f"by {param}", 4)
+        chart(f"sweep-{number}", metric["name"], NOTES.get(metric["key"], f"by {param}"), 4)
         for number, metric in enumerate(swept["metrics"])
     )
     rows = "".join(
@@ -111,7 +124,7 @@ def sweep_page(first: dict[str, Any], swept: dict[str, Any]) -> str:
         for value in swept["values"]
     )
     table = (
-        f'<h2>Side by side</h2><div class="card"><div class="scroll"><table><tr><th>{escape(param)}</th>{heads}</tr>'
+        f'<h2>Side by side</h2><div class="card"><div class="scroll whole"><table><tr><th>{escape(param)}</th>{heads}</tr>'
         f"{rows}</table></div></div>"
     )
     body = f'{header}<h2>What it trades against what</h2><div class="grid">{charts}</div>{table}'

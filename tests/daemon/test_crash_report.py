@@ -15,7 +15,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from daemon.crash.format import against_mark, clock, dollars, percent, share, units
+from daemon.crash.derived import derived
+from daemon.crash.format import against_mark, clock, dollars, made, percent, share, shown, units
 from daemon.crash.report import page, render
 from daemon.crash.results import results_of
 from daemon.crash.summary import show, show_sweep
@@ -122,6 +123,91 @@ def test_the_summary_fits_a_page() -> None:
         assert words in text
 
 
+def test_what_the_fund_owes_is_said_wherever_claims_are() -> None:
+    short = {
+        **results()["summary"],
+        "fund_owes_end_usd6": 122_108_764_347,
+        "outstanding_end_usd6": 7_248_718_577,
+    }
+    short |= {"claims_end_usd6": 129_357_482_924, "fund_end_usd6": 0}
+    out = StringIO()
+    show({**results(), "summary": short}, Console(file=out, width=110, highlight=False))
+    assert "unpaid at the end $129K: $7.24K from debtors, $122K from the fund" in out.getvalue()
+    assert "owes $122K" in out.getvalue()
+    text = Page(page({**results(), "summary": short})).text.getvalue()
+    assert "-$122K of" in text
+    assert "at the end: $7.24K from debtors, $122K from the fund" in text
+    assert "The fund itself still owes $122K" in text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "applied", "credited", "after", "words"),
+    [
+        ("taken", 0, 5, 0, "credited"),
+        ("taken", 5, 5, 0, "paid the debt, the rest credited"),
+        ("taken", 5, 0, 0, "paid the debt"),
+        ("taken", 5, 0, 3, "paid a part of the debt"),
+        ("held, then taken", 5, 0, 3, "held, then paid a part of the debt"),
+        ("held, then sent back", 0, 0, 3, "held, then sent back"),
+        ("refused", 0, 0, 0, "refused"),
+    ],
+)
+def test_what_became_of_a_deposit(outcome: str, applied: int, credited: int, after: int, words: str) -> None:
+    one = {
+        **results()["deposits"][0],
+        "outcome": outcome,
+        "applied_units": applied,
+        "credited_units": credited,
+        "outstanding_after_usd6": after,
+    }
+    assert f"<td>{words}</td></tr>" in page({**results(), "deposits": [one]})
+
+
+# -- what follows from the series --
+
+
+def told(outside: list[int], mark: list[int], book: list[int]) -> dict[str, Any]:
+    nothing = [0] * len(book)
+    stages = {f"stage_usd6/{stage}": nothing for stage in ("netting", "backstop", "adl")}
+    return {
+        "seconds": [10 * at for at in range(len(book))],
+        "markets": ["SOL-PERP"],
+        "series": {
+            **stages,
+            "stage_usd6/book": book,
+            "outside_e8/SOL": outside,
+            "mark_e8/SOL": mark,
+            "outstanding_usd6": [0, 5, 3, 0, 0][: len(book)],
+            "fund_owes_usd6": [0, 0, 4, 6, 1][: len(book)],
+        },
+    }
+
+
+def test_a_late_mark_is_told_in_seconds_and_percent() -> None:
+    # The mark repeats the price of 20 seconds ago; a quarter is liquidated at second 30, the rest at 40.
+    found = derived(told([100, 90, 80, 70, 60], [100, 100, 100, 90, 80], [0, 0, 0, 100, 400]))
+    assert found["mark_behind_ms"] == 20_000
+    # 90 against 70 is 285,714 ppm, 80 against 60 is 333,333.
+    assert found["mark_off_ppm"] == (100 * 285_714 + 300 * 333_333) // 400
+    assert found["most_liquidated_s"] == 40
+    assert found["fund_owes_peak_usd6"] == 6 and found["lacking_peak_usd6"] == 7
+
+
+def test_a_mark_ahead_of_the_price_is_not_late() -> None:
+    found = derived(told([100, 90, 80, 70, 60], [95, 85, 75, 65, 55], [0, 10, 20, 30, 40]))
+    assert (found["mark_behind_ms"], found["mark_off_ppm"]) == (0, 0)
+
+
+def test_shorts_are_liquidated_late_in_a_rise() -> None:
+    found = derived(told([100, 110, 120, 130, 140], [100, 100, 110, 120, 130], [0, 0, 0, 0, 7]))
+    assert (found["mark_behind_ms"], found["mark_off_ppm"]) == (10_000, 71_428)
+
+
+def test_a_run_without_liquidations_is_late_by_nothing() -> None:
+    found = derived(told([100, 90], [100, 100], [0, 0]))
+    assert (found["mark_behind_ms"], found["mark_off_ppm"], found["most_liquidated_s"]) == (0, 0, 0)
+
+
 def test_a_disagreement_is_not_hidden() -> None:
     wrong = {
         **results(),
@@ -157,6 +243,9 @@ def test_other_words_for_numbers() -> None:
     assert units(1_500_000_000, 9) == "1.5" and units(-1_234_000_000, 6) == "-1,234"
     assert folder_of("[[0, 1]]") == "__0__1__"
     assert against_mark(2_000_000) == "the deleveraged gave up $2 against a close at mark"
+    assert [made(usd6) for usd6 in (2_000_000, -2_000_000)] == ["made $2", "lost $2"]
+    assert [shown("ms", ms) for ms in (0, 16_690, 1_000_050)] == ["0.0 s", "16.6 s", "1,000.0 s"]
+    assert [shown("ppm", ppm) for ppm in (2_345, 145_678)] == ["0.23%", "14.5%"]
     assert against_mark(-2_000_000) == "the deleveraged gained $2 against a close at mark"
 
 
@@ -203,3 +292,21 @@ def test_a_browser_draws_every_chart_without_a_complaint(which: str, tmp_path: P
         drawn = ran.stdout.split(f'id="{host}"', 1)[1].split("</section>", 1)[0]
         assert "<canvas" in drawn, host
         assert ("u-legend" in drawn) == (which == "report"), host
+
+
+@pytest.mark.optional_backend("chromium")
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+def test_legends_say_what_the_tables_say(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(page(results()), encoding="utf-8")
+    drawn = in_browser(path, "--dump-dom").stdout
+    summary = results()["summary"]
+    for host, names in {
+        "stages": ("liquidated_adl_usd6", "liquidated_backstop_usd6", "liquidated_book_usd6"),
+        "debts": ("outstanding_end_usd6", "fund_owes_end_usd6", "claims_end_usd6"),
+        "deposits": ("deposits_applied_usd6", "deposits_credited_usd6"),
+    }.items():
+        section = drawn.split(f'id="{host}"', 1)[1].split("</section>", 1)[0]
+        values = re.findall(r'u-value">([^<]*)<', section)
+        for name in names:
+            assert dollars(summary[name]) in values, (host, name, values)
