@@ -56,11 +56,13 @@ def decimal(units: int, decimals: int) -> str:
 
 def pairs(title: str, rows: list[tuple[str, str]]) -> None:
     """Print names and values under a title."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     for name, value in rows:
         table.add_row(name, value)
+    if title:
+        console.print(title, style="italic")  # a table's own title wraps at the width of the table
     console.print(table)
 
 

@@ -222,6 +222,7 @@ def market_set_state(
 
 def prices(
     named: Annotated[list[str], typer.Argument(help="NAME=PRICE; an asset's index or a market's mark.")],
+    request_id: IdOption = "",
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -233,6 +234,7 @@ def prices(
     answer = post(
         config,
         "prices",
+        id=new_id(request_id),
         index={name: price for name, price in given if name not in markets},
         mark={name: price for name, price in given if name in markets},
     )

@@ -63,8 +63,12 @@ class PreviewRequest(Request):
 
 
 class PricesRequest(Request):
-    """Decimal dollars per whole token, as text: {"index": {"SOL": "150.25"}, "mark": {...}}."""
+    """Decimal dollars per whole token, as text: {"index": {"SOL": "150.25"}, "mark": {...}}.
 
+    Without an id the prices are known by their time: two requests at one time of a manual clock need ids.
+    """
+
+    id: str | None = None
     index: dict[str, str] = {}
     mark: dict[str, str] = {}
 
