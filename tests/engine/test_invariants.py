@@ -75,6 +75,14 @@ def dequeue(state: State) -> None:
     state.queued.clear()
 
 
+def forget_who_waits(state: State) -> None:
+    state.queued_of.clear()
+
+
+def forget_debt(state: State) -> None:
+    state.totals.debts_usd6 -= 1
+
+
 def forget_held(state: State) -> None:
     state.held.clear()
 
@@ -127,6 +135,8 @@ BREACHES: list[tuple[str, Callable[[State], None], bool]] = [
     ("totals", forget_payout, False),
     ("I10", pay_unseen, False),
     ("I10", dequeue, False),
+    ("indices", forget_who_waits, False),
+    ("totals", forget_debt, False),
     ("totals", forget_held, False),
     ("indices", forget_holder, False),
     ("indices", forget_unsettled, False),
