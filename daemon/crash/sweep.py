@@ -29,7 +29,7 @@ METRICS = (
     ("mark_behind_ms", "Late: mark behind the price outside, mean", "ms", "--mark"),
     ("mark_off_ppm", "Late: mark off the price outside, mean", "ppm", "--mark"),
     ("widest_mark_lag_ppm", "Mark off the price outside, widest", "ppm", "--mark"),
-    ("half_liquidated_s", "Second by which half was liquidated", "count", "--violet"),
+    ("first_liquidation_s", "Second of the first liquidation", "count", "--violet"),
     ("most_liquidated_s", "Second by which 90% was liquidated", "count", "--violet"),
     ("bankruptcies", "Bankruptcies", "count", "--adl"),
     ("outstanding_peak_usd6", "Negative equity, peak", "usd6", "--adl"),
