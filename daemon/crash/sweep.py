@@ -33,7 +33,7 @@ METRICS = (
     ("most_liquidated_s", "Second by which 90% was liquidated", "count", "--violet"),
     ("bankruptcies", "Bankruptcies", "count", "--adl"),
     ("outstanding_peak_usd6", "Negative equity, peak", "usd6", "--adl"),
-    ("fund_owes_peak_usd6", "The fund owes, peak", "usd6", "--backstop"),
+    ("fund_worth_end_usd6", "Insurance fund at the end, less what it owes", "usd6", "--book"),
     ("lacking_peak_usd6", "Winners wait for, peak", "usd6", "--index"),
     ("covered_by_fund_usd6", "Debts the fund paid", "usd6", "--book"),
     ("providers_result_usd6", "Result of the backstop providers", "usd6", "--backstop"),
@@ -42,7 +42,7 @@ METRICS = (
 NOTES = {
     "mark_behind_ms": "how long the price outside had been past the mark, weighted by what was liquidated",
     "mark_off_ppm": "how far the price outside was past the mark, weighted by what was liquidated",
-    "fund_owes_peak_usd6": "for collateral that it has not sold yet, or sold for less",
+    "fund_worth_end_usd6": "it pays for collateral at once, and may sell it for less",
     "lacking_peak_usd6": "owed by debtors and the fund together",
     "providers_result_usd6": "positions at the last mark",
 }
