@@ -193,6 +193,10 @@ def _check_books(state: State, breaches: list[Breach]) -> None:
         orders = list(book.in_priority())
         _equal(breaches, "R12", f"{market}: orders in priority", len(orders), len(book.orders))
         _equal(breaches, "R12", f"{market}: owned", sum(map(len, book.by_owner.values())), len(orders))
+        for side in (book.bids, book.asks):
+            for key, level in side.levels.items():
+                shown = sum([order.units for order in level.orders.values()])
+                _equal(breaches, "R12", f"{market}: units at {key * side.sign}", level.units, shown)
         for order in orders:
             good = order.units > 0 and order.order_id <= book.last_order_id
             _holds(breaches, "R12", good, f"{market}: order {order.order_id} of {order.units}")
