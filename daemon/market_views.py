@@ -25,7 +25,6 @@ from engine.markets import (
     has_stale_price,
     market_state,
     mid_price_e8,
-    open_interest_units,
     open_orders_of,
 )
 from engine.pool import (
@@ -48,8 +47,8 @@ from engine.waterfall import state_of
 from engine.zero_price import bankruptcy_price_e8, liquidation_price_e8, position_maintenance_usd6
 
 
-def market_view(state: State, market: str) -> mb.MarketBody:
-    """Show one market; raises KeyError for an unknown one."""
+def market_view(state: State, market: str, held_long_units: int) -> mb.MarketBody:
+    """Show one market with its open interest; raises KeyError for an unknown one."""
     params = state.markets[market]
     index, mark = state.index_prices.get(params.asset), state.mark_prices.get(market)
     settings = {name: value for name, value in asdict(params).items() if name not in _SHOWN_APART}
@@ -70,7 +69,7 @@ def market_view(state: State, market: str) -> mb.MarketBody:
         best_ask_e8=best_ask_e8(state, market),
         mid_price_e8=mid_price_e8(state, market),
         expected_funding_rate_e9=None if params.is_spot else expected_funding_rate_e9(state, market),
-        open_interest_units=None if params.is_spot else open_interest_units(state, market),
+        open_interest_units=None if params.is_spot else held_long_units,
         open_orders=len(state.books[market].orders),
         params=settings,
     )

@@ -1,14 +1,15 @@
 """What can be asked about markets, positions, pools and liquidations.
 
 Owns: names checked before they are looked up, lists that are bounded, and how often all holders of a market
-are ranked. Must not know: HTTP, how a view is computed.
+are looked at. Must not know: HTTP, how a view is computed.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -18,8 +19,8 @@ from daemon.api import market_bodies as mb
 from daemon.clock import Clock
 from daemon.runner import Runner
 from daemon.store.rows import TradeRow
-from daemon.trading import told_trade
 from engine.adl import AdlRank
+from engine.markets import open_interest_units
 from engine.params import Params
 from engine.state import State
 
@@ -27,17 +28,16 @@ T = TypeVar("T")
 
 LISTED_AT_MOST: Final = 1_000
 MOST_LEVELS: Final = 500
-# Ranking all holders of a market takes the writer's time: beyond this many, at most a twentieth of it.
-_RANKED_EVERY_TIME: Final = 1_000
+# What looks at all holders of a market takes the writer's time: beyond this many, at most a twentieth of it.
+_ASKED_EVERY_TIME: Final = 1_000
 _SHARE_OF_TIME: Final = 20
 
 
 @dataclass(slots=True)
-class _Ranked:
-    """The ranks of a market, and the machine's time before which they are not made anew."""
+class _Known:
+    """An answer about all holders of a market, and the machine's time before which it is not made anew."""
 
-    time_ns: int
-    ranks: tuple[AdlRank, ...]
+    value: Any
     good_until_s: float
 
 
@@ -48,16 +48,16 @@ class Markets:
     runner: Runner
     params: Params
     clock: Clock
-    _ranked: dict[str, _Ranked] = field(default_factory=dict)
+    _known: dict[tuple[str, str], _Known] = field(default_factory=dict)
 
     async def all(self) -> list[mb.MarketBody]:
         """Show every market."""
-        return await self.runner.ask(lambda state: [views.market_view(state, name) for name in state.markets])
+        return await self.runner.ask(lambda state: [self._view(state, name) for name in state.markets])
 
     async def one(self, market: str) -> mb.MarketBody:
         """Show one market."""
         name = self._market(market)
-        return await self.runner.ask(lambda state: views.market_view(state, name))
+        return await self.runner.ask(lambda state: self._view(state, name))
 
     async def depth(self, market: str, levels: int) -> mb.DepthBody:
         """Show the best levels of a book, aggregated by price."""
@@ -95,8 +95,8 @@ class Markets:
         def question(state: State) -> mb.PositionsBody | None:
             found = views.positions_view(state, subaccount)
             for position in [] if found is None else found.positions:
-                ranked = self._ranks(state, position.market)
-                mine = [one for one in ranked.ranks if one.subaccount == subaccount]
+                _, ranks = self._ranks(state, position.market)
+                mine = [one for one in ranks if one.subaccount == subaccount]
                 position.adl = views.rank_body(mine[0]) if mine else None
             return found
 
@@ -105,15 +105,15 @@ class Markets:
     async def adl(self, market: str, subaccount: str | None) -> mb.AdlBody:
         """Show who would be reduced first on each side of a market (R24); of one subaccount if asked."""
         name = self._market(market)
-        ranked = await self.runner.ask(lambda state: self._ranks(state, name))
-        longs = sum(rank.is_long for rank in ranked.ranks)
+        time_ns, ranks = await self.runner.ask(lambda state: self._ranks(state, name))
+        longs = sum(rank.is_long for rank in ranks)
         half = LISTED_AT_MOST // 2
         shown = [
             views.rank_body(rank)
-            for rank in ranked.ranks
+            for rank in ranks
             if (rank.rank <= half if subaccount is None else rank.subaccount == subaccount)
         ]
-        return mb.AdlBody(name, ranked.time_ns, longs, len(ranked.ranks) - longs, shown)
+        return mb.AdlBody(name, time_ns, longs, len(ranks) - longs, shown)
 
     async def pools(self) -> list[mb.PoolBody]:
         """Show every lending pool."""
@@ -136,15 +136,25 @@ class Markets:
     def _market(self, name: str) -> str:
         return listed(name, "market", [one.symbol for one in self.params.markets])
 
-    def _ranks(self, state: State, market: str) -> _Ranked:
-        known, begun_s = self._ranked.get(market), time.monotonic()
+    def _view(self, state: State, market: str) -> mb.MarketBody:
+        held_long = self._seldom("open interest", market, state, open_interest_units)
+        return views.market_view(state, market, held_long)
+
+    def _ranks(self, state: State, market: str) -> tuple[int, tuple[AdlRank, ...]]:
+        return self._seldom("ranks", market, state, views.ranks_view)
+
+    def _seldom(self, what: str, market: str, state: State, compute: Callable[[State, str], T]) -> T:
+        """Compute something about all holders of a market, or give what was found a short while ago."""
+        known, begun_s = self._known.get((what, market)), time.monotonic()
         if known is not None and begun_s < known.good_until_s:
-            return known
-        time_ns, ranks = views.ranks_view(state, market)
+            value: T = known.value
+            return value
+        value = compute(state, market)
         ended_s = time.monotonic()
-        pause_s = (ended_s - begun_s) * _SHARE_OF_TIME if len(ranks) > _RANKED_EVERY_TIME else 0.0
-        made = self._ranked[market] = _Ranked(time_ns, ranks, ended_s + pause_s)
-        return made
+        is_large = len(state.holders[market]) > _ASKED_EVERY_TIME
+        pause_s = (ended_s - begun_s) * _SHARE_OF_TIME if is_large else 0.0
+        self._known[what, market] = _Known(value, ended_s + pause_s)
+        return value
 
 
 def _open(found: T | None, subaccount: str) -> T:
@@ -168,3 +178,12 @@ def _trade_body(row: TradeRow) -> mb.TradeBody:
         price_e8=price,
         event=event,
     )
+
+
+def told_trade(event: Mapping[str, Any]) -> tuple[int, int, str | None]:
+    """Give (units, price_e8, side of the taker) of an event that moves base."""
+    units = event["units"] if "units" in event else abs(event["base_units"])
+    price = event["price_e8"] if "price_e8" in event else event["mark_price_e8"]
+    if "taker_is_buy" not in event:
+        return units, price, None
+    return units, price, "buy" if event["taker_is_buy"] else "sell"

@@ -7,7 +7,6 @@ request alone never comes to the journal. Must not know: HTTP, the rules of a ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,10 +18,8 @@ from daemon.runner import Runner
 from engine import commands as cm
 from engine.fixed import price_distance_down_e8
 from engine.params import Params
+from engine.wellformed import CHOICES
 
-SIDES: Final = ("buy", "sell")
-KINDS: Final = ("limit", "post_only", "ioc", "market", "fok")
-STATES: Final = ("open", "post_only", "reduce_only", "closed")
 _LENDING: Final[dict[str, type[cm.Lend | cm.Redeem | cm.Borrow | cm.Repay]]] = {
     "lend": cm.Lend,
     "redeem": cm.Redeem,
@@ -43,8 +40,8 @@ class Trading:
     async def place(self, request: mb.OrderRequest) -> mb.OrderDoneBody:
         """Place an order; the answer says what became of it at once (R12)."""
         market = self._market(request.market)
-        chosen(request.side, "side", SIDES)
-        chosen(request.kind, "kind", KINDS)
+        chosen(request.side, "side", CHOICES["side"])
+        chosen(request.kind, "kind", CHOICES["kind"])
         if (request.price is None) != (request.kind == "market"):
             right = "leave it out" if request.price is not None else 'give one such as "150.25"'
             raise refusal("malformed_request", f"price: {request.kind} order; {right}", 400)
@@ -97,6 +94,7 @@ class Trading:
 
     async def block_trade(self, request: bodies.TradeRequest) -> bodies.DoneBody:
         """Book a block trade (R19)."""
+        self._market(request.market)
         agreed_e8 = price_e8(request.price, "price")
         return await run(
             self.runner,
@@ -117,7 +115,7 @@ class Trading:
     async def set_market_state(self, request: mb.MarketStateRequest) -> bodies.DoneBody:
         """Set what a market lets in (R12)."""
         self._market(request.market)
-        chosen(request.state, "state", STATES)
+        chosen(request.state, "state", CHOICES["market_state"])
         return await run(
             self.runner, lambda now: cm.SetMarketState(request.id, now, request.market, request.state)
         )
@@ -180,6 +178,7 @@ class Trading:
 
     async def set_backstop_capacity(self, request: bodies.BackstopCapacityRequest) -> bodies.DoneBody:
         """Say how much a backstop provider takes in a market (R23)."""
+        self._market(request.market)
         who, market = request.subaccount, request.market
         return await run(
             self.runner,
@@ -243,12 +242,3 @@ def order_result(request: mb.OrderRequest, events: list[dict[str, Any]], decimal
         cancelled_units=cancelled,
         cut_units=request.base_units - filled - resting - cancelled,
     )
-
-
-def told_trade(event: Mapping[str, Any]) -> tuple[int, int, str | None]:
-    """Give (units, price_e8, side of the taker) of an event that moves base."""
-    units = event["units"] if "units" in event else abs(event["base_units"])
-    price = event["price_e8"] if "price_e8" in event else event["mark_price_e8"]
-    if "taker_is_buy" not in event:
-        return units, price, None
-    return units, price, "buy" if event["taker_is_buy"] else "sell"

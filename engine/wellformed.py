@@ -20,7 +20,7 @@ _MAX_INTEGER = 2**127
 _MAY_BE_EMPTY = ("sender", "destination_fault", "client_order_id")
 # A wrong slot would lock out every later attestation; a fee beyond all lamports cannot have been paid.
 _UNSIGNED_64 = ("network_fee_units", "slot")
-_CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, tuple[str, ...]] = {
     "on_debt": ("apply", "hold"),
     "side": ("buy", "sell"),
     "kind": ("limit", "market", "post_only", "ioc", "fok"),
@@ -91,7 +91,7 @@ def _shape(kind: type[Any], name: str) -> tuple[str, int, int, tuple[str, ...], 
     elif name in _FLAGS:
         low, high = 0, 1
     may_be_empty = name in _MAY_BE_EMPTY or (kind is cm.CancelAllOrders and name == "market")
-    return name, low, high, _CHOICES.get(name, ()), 0 if may_be_empty else 1
+    return name, low, high, CHOICES.get(name, ()), 0 if may_be_empty else 1
 
 
 _SHAPES = {kind: tuple([_shape(kind, one.name) for one in fields(kind)]) for kind in cm.COMMAND_TYPES}

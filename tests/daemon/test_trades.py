@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from daemon.markets import told_trade
 from daemon.projection import project
 from daemon.store import Database
 from daemon.store.rows import Batch, TradeRow
-from daemon.trading import told_trade
 from engine import events as ev
 from engine.commands import PlaceOrder, Tick
 from engine.outcome import Accepted

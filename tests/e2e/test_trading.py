@@ -263,9 +263,24 @@ async def test_bad_orders_are_refused_with_what_would_be_right(here: World) -> N
     good = order("bad", ADA, "buy", SOL, "150")
     state = {"id": "s", "market": "SOL-PERP", "state": "open"}
     cancel = {"id": "c", "subaccount": ADA, "market": "SOL-PERP", "order_id": 1}
+    block = {
+        "id": "b",
+        "market": "SOL-PERP",
+        "buyer": ADA,
+        "seller": BEN,
+        "base_units": SOL,
+        "price": "150",
+        "consents": [ADA, BEN],
+    }
+    capacity = {"subaccount": ADA, "market": "SOL-PERP", "per_minute_usd6": 1, "per_hour_usd6": 1}
     traceless: list[tuple[str, dict[str, Any], str, str]] = [
         ("orders", {**good, "side": "up"}, "malformed_request", "should be one of buy, sell"),
-        ("orders", {**good, "kind": "stop"}, "malformed_request", "should be one of limit, post_only, ioc"),
+        (
+            "orders",
+            {**good, "kind": "stop"},
+            "malformed_request",
+            "should be one of limit, market, post_only",
+        ),
         ("orders", {**good, "market": "SOLPERP"}, "unknown_market", "listed: SOL-PERP, SOL/USDC"),
         ("orders", {**good, "price": 150.0}, "malformed_request", "Expected `str | null`, got `float`"),
         ("orders", {**good, "price": "150.123456789"}, "malformed_command", "price: "),
@@ -289,6 +304,10 @@ async def test_bad_orders_are_refused_with_what_would_be_right(here: World) -> N
         ("orders/cancel-all", {"id": "a"}, "malformed_request", "field `subaccount`"),
         ("markets/state", {**state, "state": "halted"}, "malformed_request", "open, post_only, reduce_only"),
         ("markets/state", {**state, "market": "X"}, "unknown_market", "listed:"),
+        ("trades", {**block, "market": "X"}, "unknown_market", "listed: SOL-PERP"),
+        ("trades", {**block, "price": "x"}, "malformed_command", "price: "),
+        ("backstop/capacity", {**capacity, "market": "X"}, "unknown_market", "listed: SOL-PERP"),
+        ("backstop/capacity", {**capacity, "per_hour_usd6": "1"}, "malformed_request", "got `str`"),
     ]
     before = (await here.client.get("status"))["journal_hash"]
     for path, body, code, part in traceless:
