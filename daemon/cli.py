@@ -25,6 +25,7 @@ from daemon.cli_common import (
     JsonOption,
     ask_daemon,
     load,
+    market_assets,
     new_id,
     show,
     units_of,
@@ -277,7 +278,7 @@ def subaccount(subaccount: str, config: ConfigOption = DEFAULT_CONFIG, as_json: 
     show(
         ask_daemon(config, lambda client: client.get("subaccount", subaccount=subaccount)),
         as_json,
-        cli_tables.subaccount,
+        lambda told: cli_tables.subaccount(told, market_assets(config)),
     )
 
 

@@ -14,6 +14,7 @@ import typer
 if TYPE_CHECKING:
     from daemon.api.client import ApiClient
     from daemon.config import Config
+    from engine.params import MarketParams
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -89,12 +90,17 @@ def units_of(config: Config, asset: str, amount: str) -> int:
         raise DaemonError(str(error)) from None
 
 
-def asset_of(config: Config, market: str) -> str:
-    """Return the asset whose units a market's sizes are."""
+def market_of(config: Config, market: str) -> MarketParams:
+    """Return a market's parameters; raises `DaemonError` naming the markets there are."""
     from daemon.errors import DaemonError
 
     for one in config.params.markets:
         if one.symbol == market:
-            return one.asset
+            return one
     known = ", ".join(one.symbol for one in config.params.markets)
     raise DaemonError(f"market {market!r} is not listed here; listed: {known}")
+
+
+def market_assets(config_path: Path) -> dict[str, str]:
+    """Return from each market to the asset whose units its sizes are."""
+    return {one.symbol: one.asset for one in load(config_path).params.markets}

@@ -56,11 +56,13 @@ def decimal(units: int, decimals: int) -> str:
 
 def pairs(title: str, rows: list[tuple[str, str]]) -> None:
     """Print names and values under a title."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     for name, value in rows:
         table.add_row(name, value)
+    if title:
+        console.print(title, style="italic")  # a table's own title wraps at the width of the table
     console.print(table)
 
 
@@ -72,18 +74,22 @@ def address(body: Any) -> None:
     )
 
 
-def subaccount(body: Any) -> None:
-    """Show a subaccount."""
+def subaccount(body: Any, assets: Mapping[str, str]) -> None:
+    """Show a subaccount; `assets` says whose units the sizes of a market are."""
     margin = body["margin"]
-    rows = [("address", body["address"] or "-"), ("on debt", body["on_debt"])]
+    rows = [("address", body["address"] or "-"), ("state", body["state"]), ("on debt", body["on_debt"])]
     rows += [(f"cash {asset}", amount(units, asset)) for asset, units in body["cash_units"].items()]
+    rows += [(f"locked {asset}", amount(units, asset)) for asset, units in body["locked_units"].items()]
     rows += [(f"lent {asset}", amount(units, asset)) for asset, units in body["lent_units"].items()]
     rows += [(f"borrowed {asset}", amount(units, asset)) for asset, units in body["owed_units"].items()]
     rows += [
-        (f"position {one['market']}", f"{one['base_units']} base units, quote {usd(one['quote_usd6'])}")
+        (
+            f"position {one['market']}",
+            f"{amount(one['base_units'], assets[one['market']])}, quote {usd(one['quote_usd6'])}",
+        )
         for one in body["positions"]
     ]
-    rows += [("unsettled", usd(body["unsettled_usd6"]))]
+    rows += [("resting orders", str(body["open_orders"])), ("unsettled", usd(body["unsettled_usd6"]))]
     rows += [("outstanding negative equity", usd(body["outstanding_negative_equity_usd6"]))]
     rows += [
         (name.removesuffix("_usd6").replace("_", " "), usd(value))
@@ -163,6 +169,12 @@ def _told(name: str, value: Any, event: Any) -> str:
         return amount(value, event.get("asset", ""))
     if name.endswith("_usd6"):
         return usd(value)
+    if name.endswith(("price_e8", "rate_e8")):
+        return price(value)
+    if name.endswith("_prices"):
+        return ", ".join(f"{one} {price(price_e8)}" for one, price_e8 in value) or "-"
+    if name.endswith("_ppm"):
+        return percent(value)
     if name.endswith("_ns"):
         return instant(value)
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)

@@ -6,7 +6,7 @@ exact.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -15,24 +15,24 @@ from daemon.cli_common import (
     ConfigOption,
     IdOption,
     JsonOption,
-    asset_of,
     get,
     load,
+    market_assets,
+    market_of,
     new_id,
     post,
     show,
     units_of,
 )
 
+if TYPE_CHECKING:
+    from daemon.config import Config
+
 order_app = typer.Typer(help="Place, cancel and list orders.", no_args_is_help=True)
 market_app = typer.Typer(help="Prices, depth, trades, ADL ranks; states.", no_args_is_help=True)
 
 MarketArgument = Annotated[str, typer.Argument(help="Such as SOL-PERP or SOL/USDC.")]
 SubaccountArgument = Annotated[str, typer.Argument(help="Such as 7/0.")]
-
-
-def _assets(config: Any) -> dict[str, str]:
-    return {one.symbol: one.asset for one in load(config).params.markets}
 
 
 # -- orders --
@@ -57,20 +57,35 @@ def order_place(
     """Place an order; says what was filled, at what price, and what rests."""
     from daemon import cli_market_tables as tables
 
-    loaded = load(config)
+    units = _size(load(config), market, size)
     body: dict[str, Any] = {
         "id": new_id(request_id),
         "subaccount": subaccount,
         "market": market,
         "side": side,
         "kind": kind or ("market" if price is None else "limit"),
-        "base_units": units_of(loaded, asset_of(loaded, market), size),
+        "base_units": units,
         "price": price,
         "reduce_only": reduce_only,
         "client_order_id": client_order_id,
     }
     answer = post(config, "orders", **body)
-    show({"id": body["id"], **answer}, as_json, lambda told: tables.order_done(told, _assets(config)))
+    show({"id": body["id"], **answer}, as_json, lambda told: tables.order_done(told, market_assets(config)))
+
+
+def _size(config: Config, market: str, size: str) -> int:
+    """Return base units of a size; refuses here, in the words of the caller, what is not a whole lot."""
+    from chain.addresses import format_amount
+    from daemon.errors import DaemonError
+
+    params = market_of(config, market)
+    units = units_of(config, params.asset, size)
+    if units % params.lot_units:
+        lot = format_amount(params.lot_units, config.token(params.asset).decimals)
+        raise DaemonError(
+            f"{size} {params.asset} is no multiple of the lot of {market}, {lot} {params.asset}"
+        )
+    return units
 
 
 @order_app.command("cancel")
@@ -95,7 +110,7 @@ def order_cancel(
         order_id=order_id,
         client_order_id=client_order_id,
     )
-    show(answer, as_json, lambda told: tables.cancelled(told, _assets(config)))
+    show(answer, as_json, lambda told: tables.cancelled(told, market_assets(config)))
 
 
 @order_app.command("cancel-all")
@@ -111,7 +126,7 @@ def order_cancel_all(
 
     body = {"id": new_id(request_id), "subaccount": subaccount, "market": market}
     answer = post(config, "orders/cancel-all", **body)
-    show(answer, as_json, lambda told: tables.cancelled(told, _assets(config)))
+    show(answer, as_json, lambda told: tables.cancelled(told, market_assets(config)))
 
 
 @order_app.command("list")
@@ -125,7 +140,7 @@ def order_list(
     from daemon import cli_market_tables as tables
 
     answer = get(config, "orders", subaccount=subaccount, market=market)
-    show(answer, as_json, lambda told: tables.orders(told, _assets(config)))
+    show(answer, as_json, lambda told: tables.orders(told, market_assets(config)))
 
 
 def positions(
@@ -135,7 +150,7 @@ def positions(
     from daemon import cli_market_tables as tables
 
     answer = get(config, "positions", subaccount=subaccount)
-    show(answer, as_json, lambda told: tables.positions(told, _assets(config)))
+    show(answer, as_json, lambda told: tables.positions(told, market_assets(config)))
 
 
 # -- markets --
@@ -170,7 +185,7 @@ def market_depth(
     from daemon import cli_market_tables as tables
 
     answer = get(config, "depth", market=market, levels=str(levels))
-    show(answer, as_json, lambda told: tables.depth(told, _assets(config)))
+    show(answer, as_json, lambda told: tables.depth(told, market_assets(config)))
 
 
 @market_app.command("trades")
@@ -185,7 +200,7 @@ def market_trades(
     from daemon import cli_market_tables as tables
 
     answer = get(config, "trades", market=market, subaccount=subaccount, last=str(last))
-    show(answer, as_json, lambda told: tables.trades(told, _assets(config)))
+    show(answer, as_json, lambda told: tables.trades(told, market_assets(config)))
 
 
 @market_app.command("adl")
@@ -199,7 +214,7 @@ def market_adl(
     from daemon import cli_market_tables as tables
 
     answer = get(config, "adl", market=market, subaccount=subaccount)
-    show(answer, as_json, lambda told: tables.adl(told, _assets(config)))
+    show(answer, as_json, lambda told: tables.adl(told, market_assets(config)))
 
 
 @market_app.command("state")
@@ -222,6 +237,7 @@ def market_set_state(
 
 def prices(
     named: Annotated[list[str], typer.Argument(help="NAME=PRICE; an asset's index or a market's mark.")],
+    request_id: IdOption = "",
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -229,10 +245,11 @@ def prices(
     from daemon import cli_tables
 
     given = [_named_price(one, "SOL=150.25") for one in named]
-    markets = _assets(config)
+    markets = market_assets(config)
     answer = post(
         config,
         "prices",
+        id=new_id(request_id),
         index={name: price for name, price in given if name not in markets},
         mark={name: price for name, price in given if name in markets},
     )

@@ -207,7 +207,7 @@ _DAEMON: Final = (
     Key("attest_interval_s", seconds(0.1, 3600), 15.0, "between two looks at the on-chain holdings"),
     Key("snapshot_every", whole(1), 100_000, "journal entries between two snapshots"),
     Key("batch_limit", whole(1, 100_000), 1000, "commands that share one transaction at most"),
-    Key("price_file", text, None, "a JSON file with index and mark prices, read again when it changes"),
+    Key("price_file", text, None, "a JSON file with index and mark prices or quotes, read again and again"),
     Key("price_interval_s", seconds(0.05, 3600), 1.0, "between two looks at the price file"),
 )
 _PAYER: Final = (
@@ -515,7 +515,12 @@ def _token(
 def _markets(
     found: object, defaults: Params, assets: set[str], kind: type, overrides: list[str], faults: list[str]
 ) -> list[Any]:
-    """Return the default markets of the accepted assets, with overrides, and those described in full."""
+    """Return the default markets of the accepted assets, with overrides, and those described in full.
+
+    A new spot market begins with the default parameters of spot markets: margin ratios do not concern it.
+    """
+    from engine.params import SPOT, spot_market
+
     tables = _tables(found, "markets", faults)
     known = {market.symbol: market for market in defaults.markets}
     keys = _parameter_keys(kind, {"symbol"})
@@ -533,6 +538,8 @@ def _markets(
             faults.append(f"{path}.asset: {asset!r} has no table [assets.{asset}]; {nearest(asset, assets)}")
             continue
         overrides += [f"{path}.{name}" for name, value in values.items() if value is not None]
+        if base is None and asset is not None and values.get("kind") == SPOT:
+            base = spot_market(symbol, asset, tick_e8=1_000_000, lot_units=10_000_000)
         market = _override(base, kind, path, {"symbol": symbol}, values, faults)
         if market is not None:
             markets.append(market)

@@ -50,7 +50,9 @@ decimals = 6
 token_program = "native"
 decimals = 9
 {asset_parameters}
-# Markets of accepted assets have default parameters; a table changes some of them.
+# Markets of accepted assets have default parameters; a table changes some of them. A name with a slash
+# stands in quotes: [markets."SOL/USDC"]. Another spot market says kind = "spot", its asset, its tick and lot;
+# another perpetual names all of its own.
 {market_parameters}
 # Parameters of the engine. They are part of the journal's first hash: chosen once, before the first start.
 # [engine]
@@ -63,6 +65,8 @@ decimals = 9
 # snapshot_every = 100000            # journal entries between two snapshots
 # batch_limit = 1000                 # commands that share one transaction at most
 # price_file = "prices.json"         # {{"index": {{"SOL": "150.25"}}, "mark": {{"SOL-PERP": "150.3"}}}}
+#                                    # or what sources say, of which index and marks are made (R13):
+#                                    # {{"quotes": {{"SOL": [{{"feed": "a", "source": "b", "price": "1"}}]}}}}
 # price_interval_s = 1.0
 
 # [payer]

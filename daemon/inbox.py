@@ -22,10 +22,11 @@ import msgspec
 from chain.addresses import parse_amount
 from chain.credits import Credit, Notice, NoticeKind, ScannedBlock
 from chain.tokens import TokenMint
+from daemon.api.market_bodies import QuoteBody
 from daemon.killpoints import KillPoints
 from daemon.runner import Answer, Build, Runner
 from daemon.store.rows import Batch, DepositRow, NoticeRow
-from engine.commands import Deposit, Tick, UpdatePrices
+from engine.commands import Deposit, Tick, UpdatePrices, UpdateQuotes
 from engine.outcome import Rejected
 
 _log = logging.getLogger(__name__)
@@ -208,24 +209,47 @@ def tick(now_ns: int) -> Tick:
 
 
 class Prices(msgspec.Struct, forbid_unknown_fields=True):
-    """Prices as people write them: decimal dollars per whole token, as text."""
+    """Prices as people write them: decimal dollars per whole token, as text; quotes by asset."""
 
     index: dict[str, str] = {}
     mark: dict[str, str] = {}
+    quotes: dict[str, list[QuoteBody]] = {}
 
 
-def update_prices(prices: Prices, now_ns: int) -> UpdatePrices:
-    """Turn decimal prices into the command; raises ValueError for what is not a price with 8 decimals."""
-    return UpdatePrices(f"prices:{now_ns}", now_ns, _priced(prices.index), _priced(prices.mark))
+def update_prices(prices: Prices, now_ns: int, request_id: str | None = None) -> UpdatePrices:
+    """Turn decimal prices into the command; raises ValueError for what is not a price with 8 decimals.
+
+    Without an id of its own the command is known by its time.
+    """
+    command_id = f"prices:{now_ns}" if request_id is None else request_id
+    return UpdatePrices(command_id, now_ns, _priced(prices.index), _priced(prices.mark))
 
 
 def _priced(named: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted((symbol, parse_amount(text, 8)) for symbol, text in named.items()))
 
 
+def update_quotes(
+    asset: str, quotes: Sequence[QuoteBody], default_ns: int, now_ns: int, request_id: str | None = None
+) -> UpdateQuotes:
+    """Turn decimal quotes into the command; one without a time has `default_ns`. Raises ValueError naming the
+    quote whose price is not one with 8 decimals.
+    """
+    told = []
+    for place, quote in enumerate(quotes):
+        try:
+            price_e8 = parse_amount(quote.price, 8)
+        except ValueError as error:
+            raise ValueError(f"quotes[{place}].price: {error}") from error
+        time_ns = default_ns if quote.time_ns is None else quote.time_ns
+        told.append((quote.feed, quote.source, price_e8, time_ns))
+    command_id = f"quotes:{asset}:{now_ns}" if request_id is None else request_id
+    return UpdateQuotes(command_id, now_ns, asset, tuple(told))
+
+
 async def follow_price_file(runner: Runner, path: Path, interval_s: float) -> None:
-    """Send the prices of a JSON file at every interval; a file that cannot be read sends nothing and is
-    logged.
+    """Send the prices and quotes of a JSON file at every interval; a file that cannot be read sends nothing.
+    What is wrong with it, or is refused, is logged once.
 
     Sent again even when unchanged: whoever writes the file says "this is the price now" by leaving it
     there. A file older than a minute is taken as silence, so that prices go stale when its writer has died.
@@ -234,24 +258,50 @@ async def follow_price_file(runner: Runner, path: Path, interval_s: float) -> No
     while True:
         try:
             prices = await asyncio.to_thread(read_prices, path, runner.clock.now_ns())
+            answers = await runner.submit_all(price_commands(prices))
+            complaint = "; ".join(_refusals(path, answers))
         except ValueError as error:
-            if str(error) != complained:
-                complained = str(error)
-                _log.error("prices: %s", complained)
-        else:
-            complained = ""
-            await runner.submit(partial(update_prices, prices))
+            complaint = str(error)
+        if complaint and complaint != complained:
+            _log.error("prices: %s", complaint)
+        complained = complaint
         await asyncio.sleep(interval_s)
 
 
+def price_commands(prices: Prices) -> list[Build]:
+    """List the commands that a price file stands for: its prices, then its quotes, asset by asset."""
+    builds: list[Build] = []
+    if prices.index or prices.mark or not prices.quotes:
+        builds.append(partial(update_prices, prices))
+    for asset, quotes in sorted(prices.quotes.items()):
+        builds.append(partial(update_quotes, asset, quotes, 0))
+    return builds
+
+
+def _refusals(path: Path, answers: Sequence[Answer]) -> list[str]:
+    return [
+        f"{path}: {answer.outcome.reason.statement} {answer.outcome.detail}"
+        for answer in answers
+        if isinstance(answer.outcome, Rejected)
+    ]
+
+
 def read_prices(path: Path, now_ns: int) -> Prices:
-    """Read a price file; raises ValueError saying what is wrong with it."""
+    """Read a price file; raises ValueError saying what is wrong with it.
+
+    A quote without a time is as old as the file.
+    """
     try:
-        age_ns = now_ns - path.stat().st_mtime_ns
+        written_ns = path.stat().st_mtime_ns
+        age_ns = now_ns - written_ns
         if age_ns > _PRICE_FILE_SILENCE_NS:
             raise ValueError(f"{path} has not been written for {age_ns // _NS_PER_SECOND} s")
         prices = msgspec.json.decode(path.read_bytes(), type=Prices)
         update_prices(prices, 1)
+        for asset, quotes in prices.quotes.items():
+            update_quotes(asset, quotes, 0, 1)
+            for quote in quotes:
+                quote.time_ns = written_ns if quote.time_ns is None else quote.time_ns
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except msgspec.MsgspecError as error:

@@ -44,6 +44,7 @@ from engine.pool import (
 from engine.stages import stage_shares
 from engine.state import State
 from engine.units import INSURANCE_FUND
+from engine.waterfall import state_of
 from engine.zero_price import bankruptcy_price_e8, liquidation_price_e8, position_maintenance_usd6
 
 
@@ -130,7 +131,7 @@ def positions_view(state: State, subaccount: str) -> mb.PositionsBody | None:
         return None
     return mb.PositionsBody(
         subaccount=subaccount,
-        state=liquidation_status(state, subaccount).state,
+        state=state_of(state, one),
         margin=asdict(margin_of(state, subaccount)),
         positions=[
             _position(state, subaccount, market)

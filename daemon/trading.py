@@ -14,7 +14,7 @@ from typing import Any, Final
 from daemon.answers import chosen, listed, price_e8, refusal, run
 from daemon.api import bodies
 from daemon.api import market_bodies as mb
-from daemon.inbox import Prices, update_prices
+from daemon.inbox import Prices, update_prices, update_quotes
 from daemon.runner import Runner
 from engine import commands as cm
 from engine.fixed import price_distance_down_e8
@@ -125,20 +125,16 @@ class Trading:
     async def quotes(self, request: mb.QuotesRequest) -> bodies.DoneBody:
         """Bring quotes; index and marks follow, or go stale (R13)."""
         self._asset(request.asset)
-        prices = [
-            price_e8(quote.price, f"quotes[{place}].price") for place, quote in enumerate(request.quotes)
-        ]
+        try:
+            update_quotes(request.asset, request.quotes, 0, 1)
+        except ValueError as error:
+            raise refusal("malformed_command", str(error), 400) from error
         first = await self.runner.ask(lambda state: state.clockwork_answers.get(request.id))
-        # A repetition is the same request: quotes without a time keep that of the first time.
-        stamped = first[0].time_ns if first is not None else None
 
         def build(now: int) -> cm.UpdateQuotes:
-            default_ns = now if stamped is None else stamped
-            told = [
-                (quote.feed, quote.source, price, default_ns if quote.time_ns is None else quote.time_ns)
-                for quote, price in zip(request.quotes, prices, strict=True)
-            ]
-            return cm.UpdateQuotes(request.id, now, request.asset, tuple(told))
+            # A repetition is the same request: quotes without a time keep that of the first time.
+            default_ns = now if first is None else first[0].time_ns
+            return update_quotes(request.asset, request.quotes, default_ns, now, request.id)
 
         return await run(self.runner, build)
 
@@ -149,7 +145,7 @@ class Trading:
             update_prices(prices, 1)
         except ValueError as error:
             raise refusal("malformed_command", str(error), 400) from error
-        return await run(self.runner, lambda now: update_prices(prices, now))
+        return await run(self.runner, lambda now: update_prices(prices, now, request.id))
 
     # -- lending and borrowing --
 

@@ -17,6 +17,7 @@ from engine.pool import lent_units, owed_units
 from engine.snapshot import state_hash
 from engine.state import State
 from engine.units import INSURANCE_FUND
+from engine.waterfall import state_of
 from engine.withdrawals import withdrawable_units
 
 
@@ -32,11 +33,14 @@ def subaccount_view(state: State, subaccount: str, address: str | None) -> Subac
     return SubaccountBody(
         subaccount=subaccount,
         address=address,
+        state=state_of(state, found),
         on_debt=found.on_debt,
         cash_units=dict(sorted(found.cash.items())),
+        locked_units=dict(sorted(found.locked.items())),
         lent_units={asset: lent_units(state, found, asset) for asset in sorted(found.lent)},
         owed_units={asset: owed_units(state, found, asset) for asset in sorted(found.borrowed)},
         positions=positions,
+        open_orders=found.open_order_count,
         unsettled_usd6=found.unsettled_usd6,
         outstanding_negative_equity_usd6=outstanding_negative_equity_usd6(state, subaccount),
         margin=asdict(margin_of(state, subaccount)),

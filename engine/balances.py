@@ -88,6 +88,8 @@ def change_unsettled(state: State, subaccount: SubaccountId, usd6: int) -> None:
     one.unsettled_usd6 += usd6
     _equity_changes(state, subaccount, usd6)
     state.totals.unsettled_usd6 += usd6
+    if subaccount in state.debts:
+        state.totals.debts_usd6 -= usd6
     if one.unsettled_usd6:
         state.unsettled_holders[subaccount] = None
     else:

@@ -7,7 +7,7 @@ engine/ledger.py calls them. Must not know balances, margin, fees or time.
 Shape: per side a dict from price to level, each level a dict from order id to order. Dicts keep insertion
 order, which is time priority, and drop a cancelled order in O(1). The prices of a side stand in one sorted
 list with the best at the end: the best level is found, and left, in O(1), a new level costs one binary
-search.
+search. A level knows the sum of its units, so that depth costs what it shows, however many orders rest.
 """
 
 from __future__ import annotations
@@ -32,6 +32,22 @@ class Order:
     client_order_id: str
 
 
+# A dict walks over every entry deleted before its first. One that has lost more than it holds is made anew.
+_GONE_AT_LEAST = 64
+
+
+class Level:
+    """The orders of one price, oldest first, and the sum of their units; how many have left its dict."""
+
+    __slots__ = ("gone", "orders", "units")
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.orders: dict[int, Order] = {}
+        self.units = 0
+        self.gone = 0
+
+
 class Side:
     """One side: levels by key, keys ascending, best last. Bids use the price as key, asks its negative."""
 
@@ -41,7 +57,7 @@ class Side:
         """Start empty; sign is 1 for bids, -1 for asks."""
         self.sign = sign
         self.keys: list[int] = []
-        self.levels: dict[int, dict[int, Order]] = {}
+        self.levels: dict[int, Level] = {}
 
     def __eq__(self, other: object) -> bool:
         """Compare what rests, priorities included: states are compared in tests (R5)."""
@@ -53,20 +69,29 @@ class Side:
         level = self.levels.get(key)
         if level is None:
             insort(self.keys, key)
-            level = self.levels[key] = {}
-        level[order.order_id] = order
+            level = self.levels[key] = Level()
+        level.orders[order.order_id] = order
+        level.units += order.units
 
-    def remove(self, order: Order) -> None:
-        """Take an order out."""
+    def take(self, order: Order, units: int) -> None:
+        """Take units off that the order itself has lost already, and the order when it has none left."""
         key = order.price_e8 * self.sign
         level = self.levels[key]
-        del level[order.order_id]
-        if not level:
+        level.units -= units
+        if order.units > 0:
+            return
+        orders = level.orders
+        del orders[order.order_id]
+        if not orders:
             del self.levels[key]
             if self.keys[-1] == key:
                 self.keys.pop()
             else:
                 del self.keys[bisect_left(self.keys, key)]
+            return
+        level.gone += 1
+        if level.gone > len(orders) + _GONE_AT_LEAST:
+            level.orders, level.gone = dict(orders), 0
 
     def best_price_e8(self) -> int | None:
         """Give the best price, None on an empty side."""
@@ -76,7 +101,7 @@ class Side:
         """Walk the side: best price first, oldest first. The side must not change meanwhile."""
         levels = self.levels
         for key in reversed(self.keys):
-            yield from levels[key].values()
+            yield from levels[key].orders.values()
 
 
 @dataclass(slots=True)
@@ -116,26 +141,26 @@ class Book:
         """Take units off a resting order in place: it keeps its time priority; at 0 it leaves the book."""
         order.units -= units
         if order.units <= 0:
-            self.remove(order)
+            del self.orders[order.order_id]
+            owned = self.by_owner[order.subaccount]
+            del owned[order.order_id]
+            if not owned:
+                del self.by_owner[order.subaccount]
+            if order.client_order_id:
+                del self.by_client_id[order.subaccount, order.client_order_id]
+            if order.reduce_only:
+                del self.reduce_only[order.order_id]
+        (self.bids if order.is_buy else self.asks).take(order, units)
 
     def remove(self, order: Order) -> None:
-        """Take a resting order off the book."""
-        del self.orders[order.order_id]
-        owned = self.by_owner[order.subaccount]
-        del owned[order.order_id]
-        if not owned:
-            del self.by_owner[order.subaccount]
-        if order.client_order_id:
-            del self.by_client_id[order.subaccount, order.client_order_id]
-        if order.reduce_only:
-            del self.reduce_only[order.order_id]
-        (self.bids if order.is_buy else self.asks).remove(order)
+        """Take a resting order off the book, with all it has left."""
+        self.reduce(order, order.units)
 
     def depth(self, is_buy: bool, levels: int) -> list[tuple[int, int]]:
         """Give up to `levels` (price_e8, units), best first, of the resting bids (or asks)."""
         side = self.bids if is_buy else self.asks
         return [
-            (key * side.sign, sum([order.units for order in side.levels[key].values()]))
+            (key * side.sign, side.levels[key].units)
             for key in reversed(side.keys[-levels:] if levels > 0 else [])
         ]
 
@@ -147,7 +172,7 @@ class Book:
         for key in reversed(side.keys):
             if key < limit_key:
                 break
-            total += sum([order.units for order in side.levels[key].values()])
+            total += side.levels[key].units
         return total
 
     def in_priority(self) -> Iterator[Order]:

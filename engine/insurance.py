@@ -49,6 +49,8 @@ def fund_would_cover_usd6(state: State, subaccount: SubaccountId) -> int:
     fund = state.subaccounts[INSURANCE_FUND]
     left = max(0, fund.cash.get(SETTLEMENT_ASSET, 0) + min(0, fund.unsettled_usd6))
     for debtor in state.debts:
+        if not left:
+            return 0
         covered = max(0, min(left, -state.subaccounts[debtor].unsettled_usd6))
         if debtor == subaccount:
             return covered
@@ -119,4 +121,4 @@ def end_settled_debts(state: State, out: list[Event]) -> None:
 
 def total_outstanding_usd6(state: State) -> int:
     """Sum outstanding negative equity of bankrupt subaccounts (R31)."""
-    return sum([-state.subaccounts[one].unsettled_usd6 for one in state.debts])
+    return state.totals.debts_usd6

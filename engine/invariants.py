@@ -142,6 +142,8 @@ def _check_balances(state: State, breaches: list[Breach]) -> None:
         _equal(breaches, "totals", f"base {market}", state.totals.base_units[market], base[market])
         _equal(breaches, "totals", f"quote {market}", state.totals.quote_usd6[market], quote[market])
     _equal(breaches, "totals", "unsettled", state.totals.unsettled_usd6, unsettled_usd6)
+    debts_usd6 = -sum([state.subaccounts[name].unsettled_usd6 for name in state.debts])
+    _equal(breaches, "totals", "debts", state.totals.debts_usd6, debts_usd6)
 
 
 def _check_shares(state: State, breaches: list[Breach]) -> None:
@@ -171,6 +173,8 @@ def _check_set_aside(state: State, breaches: list[Breach]) -> None:
             paid[withdrawal.asset] += withdrawal.units
         is_queued = withdrawal.status == "queued"
         _holds(breaches, "I10", is_queued == (name in state.queued), f"withdrawal {name} {withdrawal.status}")
+        of_owner = name in state.queued_of.get(withdrawal.subaccount, ())
+        _holds(breaches, "indices", is_queued == of_owner, f"queue of {withdrawal.subaccount}: {name}")
     for one in state.held.values():
         held[one.asset] += one.units
     for asset in state.assets:
@@ -189,6 +193,12 @@ def _check_books(state: State, breaches: list[Breach]) -> None:
         orders = list(book.in_priority())
         _equal(breaches, "R12", f"{market}: orders in priority", len(orders), len(book.orders))
         _equal(breaches, "R12", f"{market}: owned", sum(map(len, book.by_owner.values())), len(orders))
+        reducing = sum([order.reduce_only for order in orders])
+        _equal(breaches, "R22", f"{market}: reduce-only orders", len(book.reduce_only), reducing)
+        for side in (book.bids, book.asks):
+            for key, level in side.levels.items():
+                shown = sum([order.units for order in level.orders.values()])
+                _equal(breaches, "R12", f"{market}: units at {key * side.sign}", level.units, shown)
         for order in orders:
             good = order.units > 0 and order.order_id <= book.last_order_id
             _holds(breaches, "R12", good, f"{market}: order {order.order_id} of {order.units}")

@@ -30,6 +30,7 @@ from engine.state import (
     Withdrawal,
     add_subaccount,
     count_open_order,
+    queue_withdrawal,
 )
 from engine.units import (
     FEES,
@@ -240,11 +241,13 @@ def _collateral_converted(state: State, event: ev.CollateralConverted) -> None:
 
 def _subaccount_bankrupt(state: State, event: ev.SubaccountBankrupt) -> None:
     state.debts[event.subaccount] = state.last_time_ns
+    state.totals.debts_usd6 -= state.subaccounts[event.subaccount].unsettled_usd6
     state.last_deficit_ns = state.last_time_ns
 
 
 def _debt_ended(state: State, event: ev.DebtEnded) -> None:
     del state.debts[event.subaccount]
+    state.totals.debts_usd6 += state.subaccounts[event.subaccount].unsettled_usd6
 
 
 def _debt_covered(state: State, event: ev.DebtCovered) -> None:
@@ -400,13 +403,21 @@ def _take_aside(state: State, event: ev.WithdrawalQueued | ev.WithdrawalReserved
 def _withdrawal_queued(state: State, event: ev.WithdrawalQueued) -> None:
     made = _take_aside(state, event)
     made.status, made.gate, made.until_ns = "queued", event.gate, event.until_ns
-    state.queued[event.withdrawal_id] = None
+    queue_withdrawal(state, made)
+
+
+def _leaves_queue(state: State, withdrawal_id: str, subaccount: str) -> None:
+    del state.queued[withdrawal_id]
+    queued = state.queued_of[subaccount]
+    del queued[withdrawal_id]
+    if not queued:
+        del state.queued_of[subaccount]
 
 
 def _withdrawal_reserved(state: State, event: ev.WithdrawalReserved) -> None:
     if event.was_queued:
         state.withdrawals[event.withdrawal_id].status = "reserved"
-        del state.queued[event.withdrawal_id]
+        _leaves_queue(state, event.withdrawal_id, event.subaccount)
     else:
         _take_aside(state, event)
 
@@ -426,8 +437,9 @@ def _withdrawal_paid(state: State, event: ev.WithdrawalPaid) -> None:
 
 def _withdrawal_returned(state: State, event: ev.WithdrawalReturned) -> None:
     withdrawal = state.withdrawals[event.withdrawal_id]
+    if withdrawal.status == "queued":
+        _leaves_queue(state, event.withdrawal_id, event.subaccount)
     withdrawal.status = "returned"
-    state.queued.pop(event.withdrawal_id, None)
     set_aside(state.totals.pending_units, event.asset, -event.units)
     if event.held_deposit_id:
         set_aside(state.totals.held_units, event.asset, event.units)

@@ -89,8 +89,7 @@ def _enter(state: State, one: Subaccount, out: list[Event]) -> None:
         ),
     )
     cancel_all(state, one, out)
-    if state.queued:
-        cancel_queued(state, one, out)
+    cancel_queued(state, one, out)
     settle_positions(state, one, out)
     redeem_for_liquidation(state, one, out)
     repay_from_cash(state, one, out)

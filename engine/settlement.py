@@ -63,7 +63,7 @@ def collect(state: State, one: Subaccount, out: list[Event]) -> None:
     if SETTLEMENT_ASSET in one.locked:
         unlock(state, one, SETTLEMENT_ASSET, out)
         _collect_cash(state, one, out)
-    if state.queued and one.unsettled_usd6 < 0:
+    if one.unsettled_usd6 < 0 and one.id in state.queued_of:
         cancel_queued(state, one, out)
         _collect_cash(state, one, out)
     if SETTLEMENT_ASSET in one.lent:
@@ -80,23 +80,22 @@ def collect(state: State, one: Subaccount, out: list[Event]) -> None:
 
 def cancel_queued(state: State, one: Subaccount, out: list[Event]) -> None:
     """Return every queued withdrawal of a subaccount to its cash: no payout was ordered yet."""
-    for withdrawal_id in list(state.queued):
+    for withdrawal_id in list(state.queued_of.get(one.id, ())):
         queued = state.withdrawals[withdrawal_id]
-        if queued.subaccount == one.id:
-            emit(
-                state,
-                out,
-                WithdrawalReturned(
-                    withdrawal_id=withdrawal_id,
-                    subaccount=one.id,
-                    asset=queued.asset,
-                    units=queued.units,
-                    reason="needed_for_losses",
-                    held_deposit_id="",
-                    network_fee_units=0,
-                    network_fee_owed_units=0,
-                ),
-            )
+        emit(
+            state,
+            out,
+            WithdrawalReturned(
+                withdrawal_id=withdrawal_id,
+                subaccount=one.id,
+                asset=queued.asset,
+                units=queued.units,
+                reason="needed_for_losses",
+                held_deposit_id="",
+                network_fee_units=0,
+                network_fee_owed_units=0,
+            ),
+        )
 
 
 def has_collateral(state: State, one: Subaccount) -> bool:

@@ -44,6 +44,7 @@ from engine.state import (
     by_order,
     count_open_order,
     new_state,
+    queue_withdrawal,
 )
 from engine.units import ENGINE_VERSION
 from engine.wire import answer_of, answer_row
@@ -131,6 +132,7 @@ def _load(text: bytes) -> State:
     state.market_states = dict(plain["market_states"])
     state.premiums = {key: unrow(one, Premium, key) for key, one in plain["premiums"].items()}
     state.debts = dict(plain["debts"])
+    state.totals.debts_usd6 = -sum([state.subaccounts[name].unsettled_usd6 for name in state.debts])
     _load_liquidations(state, plain)
     for one in plain["held"]:
         held = unrow(one, HeldDeposit, "held")
@@ -141,7 +143,8 @@ def _load(text: bytes) -> State:
         state.withdrawals[withdrawal.withdrawal_id] = withdrawal
         if withdrawal.status in OPEN_STATUSES:
             state.totals.pending_units[withdrawal.asset] += withdrawal.units
-    state.queued = dict.fromkeys(plain["queued"])
+    for name in plain["queued"]:
+        queue_withdrawal(state, state.withdrawals[name])
     if plain["attestation"] is not None:
         slot, time_ns, surplus_units = plain["attestation"]
         state.attestation = Attestation(slot, time_ns, surplus_units)

@@ -223,6 +223,8 @@ class Totals:
     base_units: dict[str, int]
     quote_usd6: dict[str, int]
     unsettled_usd6: int = 0
+    # Of those in State.debts alone: what they owe.
+    debts_usd6: int = 0
 
 
 class Screening(Protocol):
@@ -286,7 +288,9 @@ class State:
     order_ids: dict[SubaccountId, deque[str]] = field(default_factory=dict)
     holders: dict[str, dict[SubaccountId, None]] = field(default_factory=dict)
     unsettled_holders: dict[SubaccountId, None] = field(default_factory=dict)
+    # Withdrawals that wait, oldest first; the same for each subaccount that has any.
     queued: dict[str, None] = field(default_factory=dict)
+    queued_of: dict[SubaccountId, dict[str, None]] = field(default_factory=dict)
     # Who owes units of a lending pool; per asset, who has cash that is to be lent by itself (R10).
     borrowers: dict[SubaccountId, None] = field(default_factory=dict)
     idle: dict[str, dict[SubaccountId, None]] = field(default_factory=dict)
@@ -372,6 +376,12 @@ def count_open_order(state: State, market: str, order: Order, units: int) -> Non
             counted.sell_units += units
         if not counted.buy_units and not counted.sell_units:
             del one.open_orders[market]
+
+
+def queue_withdrawal(state: State, withdrawal: Withdrawal) -> None:
+    """Put a withdrawal behind all others that wait."""
+    state.queued[withdrawal.withdrawal_id] = None
+    state.queued_of.setdefault(withdrawal.subaccount, {})[withdrawal.withdrawal_id] = None
 
 
 def lock_units(state: State, params: MarketParams, order: Order, units: int) -> int:

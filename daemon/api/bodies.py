@@ -63,8 +63,12 @@ class PreviewRequest(Request):
 
 
 class PricesRequest(Request):
-    """Decimal dollars per whole token, as text: {"index": {"SOL": "150.25"}, "mark": {...}}."""
+    """Decimal dollars per whole token, as text: {"index": {"SOL": "150.25"}, "mark": {...}}.
 
+    Without an id the prices are known by their time: two requests at one time of a manual clock need ids.
+    """
+
+    id: str | None = None
     index: dict[str, str] = {}
     mark: dict[str, str] = {}
 
@@ -154,15 +158,22 @@ class PositionBody(msgspec.Struct):
 
 
 class SubaccountBody(msgspec.Struct):
-    """Everything the ledger says about one subaccount."""
+    """Everything the ledger says about one subaccount.
+
+    state: healthy, book, backstop or adl (in liquidation), bankrupt. locked_units are the part of cash that
+    resting spot orders have set aside.
+    """
 
     subaccount: str
     address: str | None
+    state: str
     on_debt: str
     cash_units: dict[str, int]
+    locked_units: dict[str, int]
     lent_units: dict[str, int]
     owed_units: dict[str, int]
     positions: list[PositionBody]
+    open_orders: int
     unsettled_usd6: int
     outstanding_negative_equity_usd6: int
     margin: dict[str, Any]

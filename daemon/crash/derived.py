@@ -18,24 +18,25 @@ TREND_S = 60
 def derived(results: dict[str, Any]) -> dict[str, int]:
     """Give what the summary does not say but the series tell."""
     series = results["series"]
-    lacking = [
-        debts + fund for debts, fund in zip(series["outstanding_usd6"], _fund_owes(results), strict=True)
-    ]
+    owed = (series["outstanding_usd6"], series["fund_owes_usd6"])
     behind_ms, off_ppm = _lateness(results)
     return {
-        "fund_owes_peak_usd6": max(_fund_owes(results)),
+        "fund_worth_low_usd6": min(_fund_worth(results)),
+        "fund_worth_end_usd6": _fund_worth(results)[-1],
         # What nobody has paid in: owed by the bankrupt and by the fund. Claims can be more for the seconds
         # between two settlements, while what the losers do have is on its way.
-        "lacking_peak_usd6": max(lacking),
+        "lacking_peak_usd6": max(map(sum, zip(*owed, strict=True))),
         "most_liquidated_s": _liquidated_by(results, 900_000),
         "mark_behind_ms": behind_ms,
         "mark_off_ppm": off_ppm,
     }
 
 
-def _fund_owes(results: dict[str, Any]) -> list[int]:
-    owed: list[int] = results["series"]["fund_owes_usd6"]
-    return owed
+def _fund_worth(results: dict[str, Any]) -> list[int]:
+    """Give what the fund has less what it owes, to the settlement pool and to lenders, at every sample."""
+    names = ("fund_usd6", "fund_inventory_usd6", "fund_owes_usd6", "fund_borrowed_usd6")
+    parts = zip(*(results["series"][name] for name in names), strict=True)
+    return [cash + inventory - pool - lenders for cash, inventory, pool, lenders in parts]
 
 
 def _liquidated(results: dict[str, Any]) -> list[int]:

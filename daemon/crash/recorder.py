@@ -16,7 +16,7 @@ from daemon.crash.population import Cast, scale_of
 from daemon.crash.prices import Prices
 from engine import events as ev
 from engine.margin import margin_of
-from engine.pool import utilization_ppm
+from engine.pool import balances_units, owed_units, utilization_ppm
 from engine.prices import is_stale
 from engine.stages import STAGES, stage_shares
 from engine.units import INSURANCE_FUND, SETTLEMENT_ASSET
@@ -67,6 +67,8 @@ class Recorder:
         self.values_of: list[tuple[str, int]] = []
         self._dropped = 0
         self._in_liquidation: set[str] = set()
+        # Whoever was in liquidation at all; most enter it more than once (R20).
+        self.liquidated: set[str] = set()
         self._order, self._order_units, self._order_price_e8 = (0, "", ""), 0, 0
         for name, kind in vars(ev).items():
             listener = getattr(self, "_on_" + re.sub("(?<!^)(?=[A-Z])", "_", name).lower(), None)
@@ -144,6 +146,7 @@ class Recorder:
         if not self._in_liquidation and not self.counts.get("liquidations"):
             self.first_liquidation_s = self.exchange.second
         self._in_liquidation.add(event.subaccount)
+        self.liquidated.add(event.subaccount)
         self._count("liquidations")
 
     def _on_liquidation_ended(self, event: ev.LiquidationEnded) -> None:
@@ -241,15 +244,7 @@ class Recorder:
         for stage in STAGES:
             totals = state.stages.get(stage)
             self._add(f"stage_usd6/{stage}", totals.notional_usd6 if totals else 0)
-        fund = state.subaccounts[INSURANCE_FUND]
-        self._add("fund_usd6", fund.cash.get(SETTLEMENT_ASSET, 0))
-        inventory_usd6 = sum(
-            self._value(asset, units)
-            for asset, units in sorted(fund.cash.items())
-            if asset != SETTLEMENT_ASSET
-        )
-        self._add("fund_inventory_usd6", inventory_usd6)
-        self._add("fund_owes_usd6", max(0, -fund.unsettled_usd6))
+        self._sample_fund()
         self._add("outstanding_usd6", sum(self.debts.values()))
         self._add("debtors", len(self.debts))
         self._add("claims_usd6", self._claims())
@@ -278,6 +273,20 @@ class Recorder:
 
     def _add(self, name: str, value: Any) -> None:
         self.series.setdefault(name, []).append(value)
+
+    def _sample_fund(self) -> None:
+        """Take all that the fund has, and all that it owes: to the settlement pool and to lenders, whose
+        loans it took over with the collateral.
+        """
+        state = self.exchange.state
+        fund = state.subaccounts[INSURANCE_FUND]
+        cash_usd6 = fund.cash.get(SETTLEMENT_ASSET, 0)
+        has_usd6 = sum(self._value(asset, units) for asset, units in balances_units(state, fund).items())
+        borrowed_usd6 = sum(self._value(asset, owed_units(state, fund, asset)) for asset in fund.borrowed)
+        self._add("fund_usd6", cash_usd6)
+        self._add("fund_inventory_usd6", has_usd6 - cash_usd6)
+        self._add("fund_owes_usd6", max(0, -fund.unsettled_usd6))
+        self._add("fund_borrowed_usd6", borrowed_usd6)
 
     def _claims(self) -> int:
         subaccounts = self.exchange.state.subaccounts

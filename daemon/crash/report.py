@@ -112,7 +112,7 @@ def _tile(name: str, figure: str, note: str) -> str:
 
 
 def _tiles(results: dict[str, Any]) -> str:
-    summary = results["summary"]
+    summary, more = results["summary"], derived(results)
     falls = summary["deepest_fall_ppm"]
     worst = min(sorted(falls), key=lambda asset: falls[asset]) if falls else ""
     queued = summary["withdrawals_queued_pool"] + summary["withdrawals_queued_velocity"]
@@ -127,8 +127,8 @@ def _tiles(results: dict[str, Any]) -> str:
             "Liquidated",
             dollars(summary["liquidated_usd6"]),
             f"{share(summary['liquidated_usd6'], summary['open_interest_usd6'])} of "
-            f"{dollars(summary['open_interest_usd6'])} open interest; liquidation was entered "
-            f"{summary['liquidations']:,} times, by some again and again",
+            f"{dollars(summary['open_interest_usd6'])} open interest; "
+            f"{_entries(summary)}",
         ),
         _tile(
             "On the book",
@@ -142,16 +142,15 @@ def _tiles(results: dict[str, Any]) -> str:
         ),
         _tile(
             "Insurance fund",
-            f"{dollars(summary['fund_end_usd6'] - summary['fund_owes_end_usd6'])} "
-            f"<small>of {dollars(summary['fund_start_usd6'])}</small>",
-            f"paid {dollars(summary['covered_by_fund_usd6'])} of debts, owes the settlement pool "
-            f"{dollars(summary['fund_owes_end_usd6'])}, holds {dollars(summary['fund_inventory_end_usd6'])} in other assets",
+            f"{dollars(more['fund_worth_end_usd6'])} <small>of {dollars(summary['fund_start_usd6'])}</small>",
+            f"less what it owes, lowest {dollars(more['fund_worth_low_usd6'])}; paid {dollars(summary['covered_by_fund_usd6'])} "
+            f"of debts; owes {dollars(summary['fund_owes_end_usd6'])} to winners, {dollars(summary['fund_borrowed_end_usd6'])} to lenders",
         ),
         _tile(
             "Winners' claims unpaid",
             dollars(summary["claims_end_usd6"]),
             f"at the end: {dollars(summary['outstanding_end_usd6'])} from debtors, "
-            f"{dollars(summary['fund_owes_end_usd6'])} from the fund; peak {dollars(derived(results)['lacking_peak_usd6'])}",
+            f"{dollars(summary['fund_owes_end_usd6'])} from the fund; peak {dollars(more['lacking_peak_usd6'])}",
         ),
         _tile(
             "Deposits of the liquidated",
@@ -166,6 +165,12 @@ def _tiles(results: dict[str, Any]) -> str:
         ),
     )
     return f'<div class="tiles">{"".join(tiles)}</div>'
+
+
+def _entries(summary: dict[str, Any]) -> str:
+    return (
+        f"{summary['liquidated_subaccounts']:,} subaccounts, {summary['liquidations']:,} times in liquidation"
+    )
 
 
 def _stage_card(results: dict[str, Any]) -> str:
@@ -214,7 +219,9 @@ def _liquidation_section(summary: dict[str, Any]) -> str:
     )
     cards = (
         chart("stages", "Liquidated notional by stage", "what each span of time added", 12),
-        chart("busy", "Subaccounts in liquidation", f"at the same time; in all: {outcomes}"),
+        chart(
+            "busy", "Subaccounts in liquidation", f"at the same time; in all {_entries(summary)}: {outcomes}"
+        ),
         chart("below", "Account value below zero", "share of sampled customers, positions at mark"),
         chart(
             "values",
@@ -240,7 +247,7 @@ def _debt_section(results: dict[str, Any]) -> str:
         chart(
             "fund",
             "Insurance fund",
-            "its cash, the collateral it took over, what it owes the settlement pool",
+            "what it has, what it owes the settlement pool and the lenders of loans it took over, and what is left",
         ),
         chart("deposits", "Deposits of liquidated customers", "what paid a debt, what was credited"),
         chart("held", "Deposits held", "customers who chose to look first"),

@@ -16,7 +16,7 @@ from engine.margin import margin_of
 from engine.params import params_to_json
 from engine.rejects import RejectReason
 from engine.stages import BOOK, STAGES, stage_shares
-from engine.units import ENGINE_VERSION, INSURANCE_FUND
+from engine.units import ENGINE_VERSION
 
 FORMAT = 1
 _STATEMENTS = {reason.value: reason.statement for reason in RejectReason}
@@ -93,6 +93,7 @@ def _liquidations(replay: Replay) -> dict[str, Any]:
         **{f"fills_{one.stage}": one.fills for one in shares},
         "book_share_ppm": book_usd6 * 1_000_000 // liquidated_usd6 if liquidated_usd6 else 0,
         "liquidations": counts.get("liquidations", 0),
+        "liquidated_subaccounts": len(recorder.liquidated),
         **{f"liquidations_{how}": counts.get(f"liquidations_{how}", 0) for how in outcomes},
         "first_liquidation_s": recorder.first_liquidation_s,
         "half_liquidated_s": _half_liquidated(replay),
@@ -120,7 +121,6 @@ def _half_liquidated(replay: Replay) -> int:
 def _debts(replay: Replay) -> dict[str, Any]:
     recorder = replay.recorder
     series, counts = recorder.series, recorder.counts
-    fund = replay.exchange.state.subaccounts[INSURANCE_FUND]
     return {
         "bankruptcies": counts.get("bankruptcies", 0),
         "bankrupt_usd6": recorder.bankrupt_usd6,
@@ -135,7 +135,8 @@ def _debts(replay: Replay) -> dict[str, Any]:
         "fund_low_usd6": min(series["fund_usd6"]),
         "fund_end_usd6": series["fund_usd6"][-1],
         "fund_inventory_end_usd6": series["fund_inventory_usd6"][-1],
-        "fund_owes_end_usd6": max(0, -fund.unsettled_usd6),
+        "fund_owes_end_usd6": series["fund_owes_usd6"][-1],
+        "fund_borrowed_end_usd6": series["fund_borrowed_usd6"][-1],
     }
 
 

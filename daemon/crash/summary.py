@@ -53,7 +53,7 @@ def _stages(results: dict[str, Any], bar_length: int) -> Table:
         "[bold]liquidated[/]",
         f"[bold]{dollars(total)}[/]",
         "",
-        f"entered {summary['liquidations']:,} times",
+        f"{share(total, summary['open_interest_usd6'])} of open interest",
     )
     for stage, (words, color) in STAGE_WORDS.items():
         usd6 = summary[f"liquidated_{stage}_usd6"]
@@ -71,9 +71,15 @@ def _facts(results: dict[str, Any]) -> Table:
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
     queued = summary["withdrawals_queued_pool"] + summary["withdrawals_queued_velocity"]
-    lacking = dollars(derived(results)["lacking_peak_usd6"])
-    usd = {name: dollars(value) for name, value in summary.items() if name.endswith("_usd6")}
+    figures = {**summary, **derived(results)}
+    usd = {name: dollars(value) for name, value in figures.items() if name.endswith("_usd6")}
     rows = (
+        (
+            "in liquidation",
+            f"{summary['liquidated_subaccounts']:,} subaccounts, {summary['liquidations']:,} times: "
+            f"{summary['liquidations_recovered']:,} recovered, {summary['liquidations_closed']:,} closed, "
+            f"{summary['liquidations_bankrupt']:,} bankrupt",
+        ),
         (
             "negative equity",
             f"{summary['bankruptcies']:,} bankruptcies, peak {usd['outstanding_peak_usd6']}, "
@@ -86,13 +92,13 @@ def _facts(results: dict[str, Any]) -> Table:
         ),
         (
             "winners' claims",
-            f"peak {lacking}, unpaid at the end {usd['claims_end_usd6']}: "
+            f"peak {usd['lacking_peak_usd6']}, unpaid at the end {usd['claims_end_usd6']}: "
             f"{usd['outstanding_end_usd6']} from debtors, {usd['fund_owes_end_usd6']} from the fund",
         ),
         (
             "insurance fund",
-            f"{usd['fund_start_usd6']} → {usd['fund_end_usd6']}, low {usd['fund_low_usd6']}, owes "
-            f"{usd['fund_owes_end_usd6']}, holds {usd['fund_inventory_end_usd6']} in other assets",
+            f"{usd['fund_start_usd6']} → {usd['fund_worth_end_usd6']} less what it owes, low "
+            f"{usd['fund_worth_low_usd6']}, {usd['fund_inventory_end_usd6']} in other assets",
         ),
         (
             "deposits",

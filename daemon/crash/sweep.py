@@ -29,11 +29,11 @@ METRICS = (
     ("mark_behind_ms", "Late: mark behind the price outside, mean", "ms", "--mark"),
     ("mark_off_ppm", "Late: mark off the price outside, mean", "ppm", "--mark"),
     ("widest_mark_lag_ppm", "Mark off the price outside, widest", "ppm", "--mark"),
-    ("half_liquidated_s", "Second by which half was liquidated", "count", "--violet"),
+    ("first_liquidation_s", "Second of the first liquidation", "count", "--violet"),
     ("most_liquidated_s", "Second by which 90% was liquidated", "count", "--violet"),
     ("bankruptcies", "Bankruptcies", "count", "--adl"),
     ("outstanding_peak_usd6", "Negative equity, peak", "usd6", "--adl"),
-    ("fund_owes_peak_usd6", "The fund owes, peak", "usd6", "--backstop"),
+    ("fund_worth_end_usd6", "Insurance fund at the end, less what it owes", "usd6", "--book"),
     ("lacking_peak_usd6", "Winners wait for, peak", "usd6", "--index"),
     ("covered_by_fund_usd6", "Debts the fund paid", "usd6", "--book"),
     ("providers_result_usd6", "Result of the backstop providers", "usd6", "--backstop"),
@@ -42,7 +42,7 @@ METRICS = (
 NOTES = {
     "mark_behind_ms": "how long the price outside had been past the mark, weighted by what was liquidated",
     "mark_off_ppm": "how far the price outside was past the mark, weighted by what was liquidated",
-    "fund_owes_peak_usd6": "for collateral that it has not sold yet, or sold for less",
+    "fund_worth_end_usd6": "it pays for collateral at once, and may sell it for less",
     "lacking_peak_usd6": "owed by debtors and the fund together",
     "providers_result_usd6": "positions at the last mark",
 }

@@ -84,6 +84,33 @@ def test_engine_parameters_are_overridden_by_name() -> None:
     }
 
 
+def test_r12_a_spot_market_is_described_by_what_it_has() -> None:
+    document = good()
+    assert [one.symbol for one in read_config(document, SOURCE).params.markets] == ["SOL-PERP", "SOL/USDC"]
+    document["markets"] = {
+        "SOL/USDC": {"taker_fee_ppm": 500, "lot_units": 100_000_000},
+        "SOL/LARGE": {"kind": "spot", "asset": "SOL", "tick_e8": 100_000_000, "lot_units": 10**10},
+    }
+    _, usual, large = read_config(document, SOURCE).params.markets
+    assert (usual.is_spot, usual.taker_fee_ppm, usual.lot_units) == (True, 500, 100_000_000)
+    assert (large.symbol, large.is_spot, large.tick_e8, large.lot_units) == (
+        "SOL/LARGE",
+        True,
+        100_000_000,
+        10**10,
+    )
+
+
+def test_r9_the_lending_of_an_asset_is_a_table_of_its_own() -> None:
+    document = good()
+    document["assets"]["SOL"]["lending"] = {"borrow_limit_units": 5, "rate_at_full_ppm": 2_000_000}
+    config = read_config(document, SOURCE)
+    lending = config.params.assets[1].lending
+    assert (lending.borrow_limit_units, lending.rate_at_full_ppm) == (5, 2_000_000)
+    assert lending.optimal_utilization_ppm == 900_000
+    assert "assets.SOL.lending" in config.engine_overrides
+
+
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
@@ -181,6 +208,14 @@ def test_engine_parameters_are_overridden_by_name() -> None:
             "markets.SOL-PERP.asset: 'SOLO' has no table [assets.SOLO]; did you",
         ),
         ("markets.DOGE-PERP.asset", "SOL", "markets.DOGE-PERP: has no default parameters, so it also needs"),
+        ("markets.SOL/USDC.kind", "swap", "market SOL/USDC: kind 'swap' is unknown"),
+        ("markets.SOL/USDC.lot_units", 1, "market SOL/USDC: tick_e8 x lot_units must be a whole number"),
+        ("markets.SOL/USDC.tick_size", 1, "markets.SOL/USDC.tick_size: unknown key; did you mean"),
+        ("markets.SOL/USDC.maker_fee_ppm", "0.1%", "markets.SOL/USDC.maker_fee_ppm: is '0.1%'; should be a"),
+        ("assets.SOL.lending", 5, "assets.SOL.lending: is 5; should be a table of its own"),
+        ("assets.SOL.lending.rate_ppm", 5, "assets.SOL.lending.rate_ppm: unknown key; did you mean"),
+        ("assets.SOL.lending.reserve_fee_ppm", -1, "asset SOL: lending.reserve_fee_ppm must be 0 to"),
+        ("engine.min_sources", 0, "min_sources must be 1 to 1000, not 0"),
         ("engine.settlement_interval_ns", 0, "settlement_interval_ns must be 1 to"),
         ("engine.settlement_intervall_ns", 1, "engine.settlement_intervall_ns: unknown key; did you mean"),
         ("daemon.clock", "sundial", 'daemon.clock: is \'sundial\'; should be one of "system", "manual"'),

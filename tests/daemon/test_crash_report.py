@@ -123,19 +123,45 @@ def test_the_summary_fits_a_page() -> None:
         assert words in text
 
 
+def test_a_terminal_of_80_columns_loses_no_word() -> None:
+    summary = {**results()["summary"], "liquidations": 39_000, "liquidated_subaccounts": 4_100}
+    summary |= {"open_interest_usd6": 987_000_000_000_000, "liquidated_usd6": 877_000_000_000_000}
+    out = StringIO()
+    show({**results(), "summary": summary}, Console(file=out, width=80, highlight=False))
+    lines = out.getvalue().splitlines()
+    assert len(lines) <= 32 and max(map(len, lines)) <= 80
+    words = " ".join(" ".join(line.strip("│ ").split()) for line in lines)
+    assert "88.8% of open interest" in words and "…" not in words.split("state ")[0]
+    assert "4,100 subaccounts, 39,000 times" in words
+
+
+def test_subaccounts_are_counted_once_however_often_they_are_liquidated() -> None:
+    summary = results()["summary"]
+    assert 0 < summary["liquidated_subaccounts"] <= min(results()["accounts"], summary["liquidations"])
+
+
 def test_what_the_fund_owes_is_said_wherever_claims_are() -> None:
     short = {
         **results()["summary"],
         "fund_owes_end_usd6": 122_108_764_347,
         "outstanding_end_usd6": 7_248_718_577,
     }
-    short |= {"claims_end_usd6": 129_357_482_924, "fund_end_usd6": 0}
+    short |= {"claims_end_usd6": 129_357_482_924, "fund_start_usd6": 5_000_000_000}
+    series = {**results()["series"]}
+    for name, end in {
+        "fund_usd6": 0,
+        "fund_inventory_usd6": 6_000_000,
+        "fund_owes_usd6": 122_108_764_347,
+        "fund_borrowed_usd6": 3_000_000_000,
+    }.items():
+        series[name] = [*[0] * (len(results()["seconds"]) - 1), end]
+    run = {**results(), "summary": short, "series": series}
     out = StringIO()
-    show({**results(), "summary": short}, Console(file=out, width=110, highlight=False))
+    show(run, Console(file=out, width=110, highlight=False))
     assert "unpaid at the end $129K: $7.24K from debtors, $122K from the fund" in out.getvalue()
-    assert "owes $122K" in out.getvalue()
-    text = Page(page({**results(), "summary": short})).text.getvalue()
-    assert "-$122K of" in text
+    assert "$5.00K → -$125K less what it owes, low -$125K, " in out.getvalue()
+    text = Page(page(run)).text.getvalue()
+    assert "-$125K of $5.00K" in text
     assert "at the end: $7.24K from debtors, $122K from the fund" in text
     assert "The fund itself still owes $122K" in text
 
@@ -178,7 +204,10 @@ def told(outside: list[int], mark: list[int], book: list[int]) -> dict[str, Any]
             "outside_e8/SOL": outside,
             "mark_e8/SOL": mark,
             "outstanding_usd6": [0, 5, 3, 0, 0][: len(book)],
+            "fund_usd6": [9, 2, 0, 0, 0][: len(book)],
+            "fund_inventory_usd6": [0, 1, 3, 1, 1][: len(book)],
             "fund_owes_usd6": [0, 0, 4, 6, 1][: len(book)],
+            "fund_borrowed_usd6": [0, 0, 2, 0, 0][: len(book)],
         },
     }
 
@@ -190,7 +219,8 @@ def test_a_late_mark_is_told_in_seconds_and_percent() -> None:
     # 90 against 70 is 285,714 ppm, 80 against 60 is 333,333.
     assert found["mark_off_ppm"] == (100 * 285_714 + 300 * 333_333) // 400
     assert found["most_liquidated_s"] == 40
-    assert found["fund_owes_peak_usd6"] == 6 and found["lacking_peak_usd6"] == 7
+    assert (found["fund_worth_low_usd6"], found["fund_worth_end_usd6"]) == (-5, 0)
+    assert found["lacking_peak_usd6"] == 7
 
 
 def test_a_mark_ahead_of_the_price_is_not_late() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.inbox import Prices, read_prices, update_prices
+from daemon.inbox import Prices, price_commands, read_prices, update_prices
+from engine.commands import UpdatePrices, UpdateQuotes
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -36,12 +37,40 @@ def test_decimal_prices_become_exact_integers_in_order(tmp_path: Path) -> None:
         ('{"index": {"SOL": "NaN"}}', "is not a plain decimal number"),
         ('{"index": {"SOL": "-1"}}', "is negative"),
         ('{"indexes": {}}', "unknown field `indexes`"),
+        (
+            '{"quotes": {"SOL": [{"feed": "a", "source": "x", "price": "1e3"}]}}',
+            "quotes[0].price: amount '1e3' is not a plain decimal number",
+        ),
+        ('{"quotes": {"SOL": [{"feed": "a", "price": "1"}]}}', "missing required field `source`"),
     ],
 )
 def test_a_file_that_is_not_prices_sends_nothing(text: str, why: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         read_prices(written(tmp_path, text), time.time_ns())
     assert why in str(caught.value)
+
+
+def test_r13_quotes_in_a_file_become_one_command_an_asset(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        '{"quotes": {"SOL": [{"feed": "a", "source": "x", "price": "150.25"},'
+        ' {"feed": "a", "source": "y", "price": "150.5", "time_ns": 7}],'
+        ' "BTC": [{"feed": "a", "source": "x", "price": "100000"}]}}',
+    )
+    now_ns = time.time_ns()
+    os.utime(path, ns=(now_ns, now_ns - 5))
+    bitcoin, sol = (build(9) for build in price_commands(read_prices(path, now_ns)))
+    assert bitcoin == UpdateQuotes("quotes:BTC:9", 9, "BTC", (("a", "x", 10**13, now_ns - 5),))
+    # A quote without a time is as old as the file.
+    assert sol == UpdateQuotes(
+        "quotes:SOL:9", 9, "SOL", (("a", "x", 15_025_000_000, now_ns - 5), ("a", "y", 15_050_000_000, 7))
+    )
+
+
+def test_a_file_may_have_both_and_prices_come_first(tmp_path: Path) -> None:
+    path = written(tmp_path, '{"index": {"SOL": "150"}, "quotes": {"BTC": []}}')
+    commands = [build(9) for build in price_commands(read_prices(path, time.time_ns()))]
+    assert [type(one) for one in commands] == [UpdatePrices, UpdateQuotes]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -374,6 +374,7 @@ async def test_the_command_line_trades(here: World) -> None:
         (("order", "place", ADA, "SOL-PERP", "up", "1", "--price", "150"), "should be one of buy, sell"),
         (("order", "place", ADA, "DOGE-PERP", "buy", "1"), "listed: SOL-PERP, SOL/USDC"),
         (("order", "place", ADA, "SOL-PERP", "buy", "1.0123456789"), "has 10 decimals, the asset has 9"),
+        (("order", "place", ADA, "SOL-PERP", "buy", "0.001"), "no multiple of the lot of SOL-PERP, 0.01 SOL"),
         (("order", "place", ADA, "SOL-PERP", "buy", "1e3"), "is not a plain decimal number"),
         (("order", "place", ADA, "SOL-PERP", "buy", "1", "--price", "1.5.0"), "price: "),
         (("order", "place", ADA, "SOL-PERP", "buy", "1"), "market_closed"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +59,18 @@ def test_r12_a_client_order_id_is_free_again_when_its_order_is_gone() -> None:
     assert (book.bids.keys, book.bids.levels) == ([], {})
 
 
+def test_r12_a_level_that_was_eaten_from_the_front_is_small_again() -> None:
+    """10,000 orders of one price, all but ten traded: finding the oldest must not walk over the others."""
+    orders = [order(number, True, 100) for number in range(1, 10_001)]
+    book = filled(*orders)
+    for one in orders[:-10]:
+        book.reduce(one, one.units)
+    level = book.bids.levels[100]
+    assert [one.order_id for one in book.bids.best_first()] == list(range(9_991, 10_001))
+    assert (level.units, level.gone <= 64 + len(level.orders)) == (100, True)
+    assert sys.getsizeof(level.orders) <= sys.getsizeof(dict.fromkeys(range(128)))
+
+
 @given(st.integers(0, 10**9))
 def test_r12_a_plain_list_agrees_after_any_steps(seed: int) -> None:
     """The list is sorted anew for every question; the book never sorts."""
@@ -84,7 +97,14 @@ def test_r12_a_plain_list_agrees_after_any_steps(seed: int) -> None:
             key=lambda one: (sign * one.price_e8, one.order_id),
         )
         assert list(side.best_first()) == expected
-        assert sum([units for _, units in book.depth(is_buy, 99)]) == sum([one.units for one in expected])
+        shown = dict(book.depth(is_buy, 99))
+        assert shown == {
+            price: sum([one.units for one in expected if one.price_e8 == price]) for price in shown
+        }
+        assert book.units_inside(is_buy, 100) == sum(
+            [one.units for one in expected if sign * one.price_e8 <= sign * 100]
+        )
+        assert sum(shown.values()) == sum([one.units for one in expected])
     assert [one.order_id for one in book.in_priority()] == [
         one.order_id for side in (book.bids, book.asks) for one in side.best_first()
     ]

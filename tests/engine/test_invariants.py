@@ -9,7 +9,7 @@ import pytest
 from engine import commands as cm
 from engine.apply import Accepted
 from engine.balances import LedgerError
-from engine.events import LossCollected
+from engine.events import LossCollected, OrderRested
 from engine.invariants import check, check_after_tick, check_totals
 from engine.ledger import post
 from engine.state import Position, State
@@ -75,6 +75,20 @@ def dequeue(state: State) -> None:
     state.queued.clear()
 
 
+def show_too_much(state: State) -> None:
+    post(state, OrderRested("SOL-PERP", 1, "1/0", True, 1, 1, True, ""))
+    assert check(state) == []
+    state.books["SOL-PERP"].bids.levels[1].units += 1
+
+
+def forget_who_waits(state: State) -> None:
+    state.queued_of.clear()
+
+
+def forget_debt(state: State) -> None:
+    state.totals.debts_usd6 -= 1
+
+
 def forget_held(state: State) -> None:
     state.held.clear()
 
@@ -127,6 +141,9 @@ BREACHES: list[tuple[str, Callable[[State], None], bool]] = [
     ("totals", forget_payout, False),
     ("I10", pay_unseen, False),
     ("I10", dequeue, False),
+    ("R12", show_too_much, False),
+    ("indices", forget_who_waits, False),
+    ("totals", forget_debt, False),
     ("totals", forget_held, False),
     ("indices", forget_holder, False),
     ("indices", forget_unsettled, False),

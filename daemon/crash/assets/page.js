@@ -131,10 +131,13 @@
       { label: "outstanding negative equity", color: "--adl", data: money(S.outstanding_usd6), width: 2 },
       { label: "the fund owes", color: "--backstop", data: money(S.fund_owes_usd6), width: 1.6, dash: [5, 4] },
       { label: "winners' claims", color: "--index", data: money(S.claims_usd6), width: 2 }] });
+    const worth = S.fund_usd6.map((v, i) => v + S.fund_inventory_usd6[i] - S.fund_owes_usd6[i] - S.fund_borrowed_usd6[i]);
     chart({ id: "fund", format: usd, tick: tidyUsd, zero: true, height: 260, series: [
-      { label: "USDC", color: "--book", data: money(S.fund_usd6), width: 2.2 },
+      { label: "USDC", color: "--book", data: money(S.fund_usd6) },
       { label: "other assets", color: "--backstop", data: money(S.fund_inventory_usd6) },
-      { label: "owes the pool", color: "--adl", data: money(S.fund_owes_usd6), dash: [5, 4] }] });
+      { label: "owes the pool", color: "--adl", data: money(S.fund_owes_usd6), dash: [5, 4] },
+      { label: "owes lenders", color: "--violet", data: money(S.fund_borrowed_usd6), dash: [5, 4] },
+      { label: "left", color: "--ink", data: money(worth), width: 2.4 }] });
     stacked({ id: "deposits", bars, format: usd, tick: tidyUsd, parts: [
       { label: "applied to debts", color: "--adl", data: bars.of(money(S.applied_usd6)) },
       { label: "credited", color: "--book", data: bars.of(money(S.credited_usd6)) }] });
