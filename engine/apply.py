@@ -8,6 +8,7 @@ before its last check.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import fields
 from operator import attrgetter
@@ -37,11 +38,12 @@ from engine.prices import price_fault
 from engine.quotes import quotes_fault, take_quotes
 from engine.rejects import RejectReason
 from engine.settlement import collect, pay_claims, settle_positions, settle_rounding
-from engine.state import State
+from engine.state import State, Subaccount
 from engine.trading import block_trade, transfer
 from engine.units import FEES, INSURANCE_FUND, ROUNDING, SYSTEM_ACCOUNTS
 from engine.wellformed import malformed_field
 from engine.withdrawals import (
+    cancel_withdrawal,
     confirm_withdrawal,
     pay_network_fee,
     release_queued,
@@ -118,12 +120,13 @@ def _known(state: State, command_id: str) -> tuple[cm.Command, Outcome] | None:
 def _remember_for_a_while(state: State, command: cm.Command, outcome: Outcome) -> None:
     answers, kept = state.recent_answers, state.params.remembered_commands
     if type(outcome) is Accepted:
-        if type(command) in _ORDERS:
-            orders = state.order_answers
-            orders[command.id] = (command, outcome)
-            while len(orders) > state.params.remembered_orders:
-                # An OrderedDict finds its oldest at once; a dict walks over all that were deleted before it.
-                orders.popitem(last=False)
+        if isinstance(command, _ORDERS):
+            # Nobody's order pushes out the answer to another's.
+            state.order_answers[command.id] = (command, outcome)
+            ids = state.order_ids.setdefault(command.subaccount, deque())
+            ids.append(command.id)
+            while len(ids) > state.params.remembered_orders:
+                del state.order_answers[ids.popleft()]
             return
         if type(command) in _CLOCKWORK:
             answers, kept = state.clockwork_answers, CLOCKWORK_REMEMBERED
@@ -209,22 +212,10 @@ def _tick(state: State, command: cm.Tick) -> Outcome:
     pay_funding(state, command.time_ns, out)
     run_liquidations(state, out)
     run_inventory(state, out)
-    settle_positions(state, state.subaccounts[FEES], out)
-    for market in state.markets:
-        for one in state.ordered(state.holders[market]):
-            settle_positions(state, one, out)
-    settle_rounding(state, out)
-    collect(state, state.subaccounts[INSURANCE_FUND], out)
-    collect(state, state.subaccounts[ROUNDING], out)
-    losers = [
-        one for one in state.ordered(state.unsettled_holders) if one.unsettled_usd6 < 0 and not one.is_system
-    ]
-    for one in losers:
-        collect(state, one, out)
-    # A haircut can cost a subaccount its maintenance margin.
+    losers = _settle(state, out)
+    # A haircut can cost a subaccount its maintenance margin; what closing it moved is settled as well.
     if run_liquidations(state, out):
-        settle_rounding(state, out)
-        collect(state, state.subaccounts[ROUNDING], out)
+        losers += [one for one in _settle(state, out) if one not in losers]
     for one in losers:
         declare_if_bankrupt(state, one, out)
     cover_debts(state, out)
@@ -237,6 +228,23 @@ def _tick(state: State, command: cm.Tick) -> Outcome:
     sample_levels(state, command.time_ns)
     state.last_tick_ns = command.time_ns
     return Accepted(tuple(out))
+
+
+def _settle(state: State, out: list[Event]) -> list[Subaccount]:
+    """Realize every position and collect every loss (R26); give the customers who had one."""
+    settle_positions(state, state.subaccounts[FEES], out)
+    for market in state.markets:
+        for one in state.ordered(state.holders[market]):
+            settle_positions(state, one, out)
+    settle_rounding(state, out)
+    collect(state, state.subaccounts[INSURANCE_FUND], out)
+    collect(state, state.subaccounts[ROUNDING], out)
+    losers = [
+        one for one in state.ordered(state.unsettled_holders) if one.unsettled_usd6 < 0 and not one.is_system
+    ]
+    for one in losers:
+        collect(state, one, out)
+    return losers
 
 
 def _attest_reserves(state: State, command: cm.AttestReserves) -> Outcome:
@@ -282,6 +290,7 @@ _TABLE: dict[type[Any], tuple[_Handler, bool]] = {
     cm.RequestWithdrawal: (request_withdrawal, True),
     cm.ConfirmWithdrawal: (confirm_withdrawal, True),
     cm.ReturnWithdrawal: (return_withdrawal, True),
+    cm.CancelWithdrawal: (cancel_withdrawal, True),
     cm.PayNetworkFee: (pay_network_fee, True),
     cm.AttestReserves: (_attest_reserves, False),
     cm.RegisterBackstop: (register_backstop, False),

@@ -114,6 +114,7 @@ class Book:
     asks: Side = field(default_factory=lambda: Side(-1))
     by_owner: dict[SubaccountId, dict[int, Order]] = field(default_factory=dict)
     by_client_id: dict[tuple[SubaccountId, str], int] = field(default_factory=dict)
+    reduce_only: dict[int, Order] = field(default_factory=dict)
 
     def best_bid_e8(self) -> int | None:
         """Give the highest price that a resting order buys at, or None."""
@@ -132,6 +133,8 @@ class Book:
         owned[order.order_id] = order
         if order.client_order_id:
             self.by_client_id[order.subaccount, order.client_order_id] = order.order_id
+        if order.reduce_only:
+            self.reduce_only[order.order_id] = order
         (self.bids if order.is_buy else self.asks).add(order)
 
     def reduce(self, order: Order, units: int) -> None:
@@ -145,6 +148,8 @@ class Book:
                 del self.by_owner[order.subaccount]
             if order.client_order_id:
                 del self.by_client_id[order.subaccount, order.client_order_id]
+            if order.reduce_only:
+                del self.reduce_only[order.order_id]
         (self.bids if order.is_buy else self.asks).take(order, units)
 
     def remove(self, order: Order) -> None:

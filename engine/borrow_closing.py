@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from engine.events import Event
 from engine.fixed import multiple_up, notional_up_usd6, units_for_usd6_up
-from engine.lending import index_e8, repay, take_over_borrow, take_over_rate_e8
+from engine.lending import accrue, index_e8, repay, take_over_borrow, take_over_rate_e8
 from engine.margin import borrow_risk, is_recovered, margin_with
 from engine.pool import free_units, owed_units
 from engine.prices import is_stale
@@ -19,7 +19,7 @@ from engine.settlement import collect
 from engine.small_steps import limit_price_e8, spot_market_of, take_a_step
 from engine.stages import BACKSTOP, BOOK, count_fill
 from engine.state import State, Subaccount
-from engine.units import SETTLEMENT_ASSET
+from engine.units import MAX_UNITS, SETTLEMENT_ASSET
 
 
 def close_borrows(state: State, one: Subaccount, use_fund: bool, out: list[Event]) -> bool:
@@ -71,7 +71,7 @@ def _repay_and_trade(state: State, one: Subaccount, asset: str, out: list[Event]
 
 
 def _repay(state: State, one: Subaccount, asset: str, out: list[Event]) -> bool:
-    return repay(state, one, asset, owed_units(state, one, asset) + 1, out) > 0
+    return repay(state, one, asset, MAX_UNITS, out) > 0
 
 
 def _raise_dollars(state: State, one: Subaccount, needed_usd6: int, out: list[Event]) -> bool:
@@ -102,6 +102,7 @@ def _hand_over(state: State, one: Subaccount, asset: str, out: list[Event]) -> b
     """
     if asset != SETTLEMENT_ASSET and is_stale(state, state.index_prices[asset]):
         return False
+    accrue(state, asset, out)
     owed, decimals = owed_units(state, one, asset), state.assets[asset].decimals
     at_index_e8, rate_e8 = index_e8(state, asset), take_over_rate_e8(state, asset)
     haircut_usd6 = notional_up_usd6(owed, rate_e8, decimals) - notional_up_usd6(owed, at_index_e8, decimals)

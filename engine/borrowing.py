@@ -158,22 +158,18 @@ def borrow_fault(state: State, one: Subaccount, asset: str, units: int) -> Rejec
     if margin.account_value_usd6 < 0 or one.id in state.debts:
         return Rejected(RejectReason.OUTSTANDING_NEGATIVE_EQUITY, f"{-margin.account_value_usd6} usd6")
     after = margin_after_borrow(state, one, asset, units)
-    if not meets_initial_margin(after) and not needs_stale_collateral(after):
-        return Rejected(
-            RejectReason.INSUFFICIENT_INITIAL_MARGIN, would_pass_units=margin_for_units(state, one, asset)
-        )
-    room = state.assets[asset].lending.borrow_limit_units - owed_units(state, one, asset)
-    if units > room:
-        return Rejected(RejectReason.BORROW_LIMIT_EXCEEDED, would_pass_units=max(0, room))
     stale = stale_price_of(state, one, also=asset)
-    if stale:
-        return Rejected(RejectReason.STALE_PRICE, stale)
-    if needs_stale_collateral(after):
-        passing_units = min(room, margin_for_units(state, one, asset))
-        return Rejected(
-            RejectReason.STALE_PRICE, stale_collateral_of(state, one), would_pass_units=passing_units
-        )
-    return None
+    if not meets_initial_margin(after) and not needs_stale_collateral(after):
+        reason, detail = RejectReason.INSUFFICIENT_INITIAL_MARGIN, ""
+    elif units > _room_units(state, one, asset):
+        reason, detail = RejectReason.BORROW_LIMIT_EXCEEDED, ""
+    elif stale or needs_stale_collateral(after):
+        reason, detail = RejectReason.STALE_PRICE, stale or stale_collateral_of(state, one)
+    else:
+        return None
+    # While what is owed rests on a stale price no amount passes, so none is named.
+    passing_units = None if stale else _passing_units(state, one, asset)
+    return Rejected(reason, detail, would_pass_units=passing_units)
 
 
 def pool_fault(state: State, asset: str, units: int, more: Sequence[int] = ()) -> Rejected | None:
@@ -194,8 +190,11 @@ def borrow_automatically(state: State, one: Subaccount, asset: str, units: int, 
     if units <= 0 or not one.auto_borrow or one.id in state.debts or one.is_system:
         return False
     # What costs least is asked first. Initial margin afterwards implies all else that `borrow_fault` asks.
-    room = state.assets[asset].lending.borrow_limit_units - owed_units(state, one, asset)
-    if units > room or one.id in state.liquidations or pool_fault(state, asset, units) is not None:
+    if (
+        units > _room_units(state, one, asset)
+        or one.id in state.liquidations
+        or pool_fault(state, asset, units) is not None
+    ):
         return False
     if not _has_margin_for(state, one, asset, units) or stale_price_of(state, one, also=asset):
         return False
@@ -222,8 +221,10 @@ def plan_funding(
         asset != SETTLEMENT_ASSET and asset not in state.index_prices
     ):
         return None
-    room = state.assets[asset].lending.borrow_limit_units - owed_units(state, one, asset)
-    if to_borrow > room or pool_fault(state, asset, to_borrow, [-to_redeem]) is not None:
+    if (
+        to_borrow > _room_units(state, one, asset)
+        or pool_fault(state, asset, to_borrow, [-to_redeem]) is not None
+    ):
         return None
     return None if stale_price_of(state, one, also=asset) else (to_redeem, to_borrow)
 
@@ -239,16 +240,26 @@ def max_borrow_units(state: State, subaccount: SubaccountId, asset: str) -> int:
     """Say how much a subaccount could borrow of an asset now: its margin, its limit and the pool with idle
     cash of others. Raises KeyError for unknown names.
     """
-    one, params = state.subaccounts[subaccount], state.assets[asset]
+    one, _ = state.subaccounts[subaccount], state.assets[asset]
     if one.is_system or (asset != SETTLEMENT_ASSET and asset not in state.index_prices):
         return 0
     if borrow_fault(state, one, asset, 0) is not None:
         return 0
+    return _passing_units(state, one, asset)
+
+
+def _passing_units(state: State, one: Subaccount, asset: str) -> int:
+    """Give the most that margin, limit and the pool with idle cash of others let a subaccount borrow."""
     more = [units for lender, units in idle_lenders(state, asset) if lender is not one]
     if is_throttled(state, asset, more):
         return 0
-    room = params.lending.borrow_limit_units - owed_units(state, one, asset)
-    return max(0, min(room, borrowable_units(state, asset, more), margin_for_units(state, one, asset)))
+    borrowable = borrowable_units(state, asset, more)
+    return max(0, min(_room_units(state, one, asset), borrowable, margin_for_units(state, one, asset)))
+
+
+def _room_units(state: State, one: Subaccount, asset: str) -> int:
+    """Give what the borrow limit leaves; negative when interest has carried the borrow beyond it."""
+    return state.assets[asset].lending.borrow_limit_units - owed_units(state, one, asset)
 
 
 def margin_for_units(state: State, one: Subaccount, asset: str) -> int:

@@ -70,9 +70,17 @@ def collateral_of(
 
 
 def conversion_rate_e8(state: State, asset: str) -> int:
-    """Give the price at which an asset pays a debt: index x (1 - haircut), rounded down; 0 without an
-    index.
+    """Give the price at which an asset pays a debt: index x (1 - haircut), rounded down; 0 without a fresh
+    index: nobody buys at a price that nobody vouches for (R26).
     """
+    price = state.index_prices.get(asset)
+    if price is not None and is_stale(state, price):
+        return 0
+    return last_conversion_rate_e8(state, asset)
+
+
+def last_conversion_rate_e8(state: State, asset: str) -> int:
+    """Give the conversion rate at the last index, however old; 0 when there never was one."""
     if asset == SETTLEMENT_ASSET:
         return SETTLEMENT_PRICE_E8
     price = state.index_prices.get(asset)

@@ -254,6 +254,16 @@ class RequestWithdrawal:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelWithdrawal:
+    """Take back a queued withdrawal of one's own: its units come back to cash (R31, R32)."""
+
+    id: str
+    time_ns: int
+    subaccount: SubaccountId
+    withdrawal_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConfirmWithdrawal:
     """State that a reserved payout is final on chain; network_fee_units are lamports the operator spent
     (I10).
@@ -357,6 +367,7 @@ Command: TypeAlias = (
     | RequestWithdrawal
     | ConfirmWithdrawal
     | ReturnWithdrawal
+    | CancelWithdrawal
     | PayNetworkFee
     | AttestReserves
     | RegisterBackstop
@@ -387,6 +398,7 @@ COMMAND_TYPES: tuple[type[Command], ...] = (
     RequestWithdrawal,
     ConfirmWithdrawal,
     ReturnWithdrawal,
+    CancelWithdrawal,
     PayNetworkFee,
     AttestReserves,
     RegisterBackstop,

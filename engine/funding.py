@@ -34,6 +34,7 @@ def sample_premium(state: State, market: str) -> None:
     if premium is None:
         premium = state.premiums[market] = Premium(sampled_ns=state.last_time_ns)
     _hold_until_now(state, premium)
+    premium.priced_ns = state.last_time_ns
     premium.premium_ppm = ratio_down_ppm(mark.price_e8 - index.price_e8, index.price_e8)
 
 

@@ -193,6 +193,8 @@ def _check_books(state: State, breaches: list[Breach]) -> None:
         orders = list(book.in_priority())
         _equal(breaches, "R12", f"{market}: orders in priority", len(orders), len(book.orders))
         _equal(breaches, "R12", f"{market}: owned", sum(map(len, book.by_owner.values())), len(orders))
+        reducing = sum([order.reduce_only for order in orders])
+        _equal(breaches, "R22", f"{market}: reduce-only orders", len(book.reduce_only), reducing)
         for side in (book.bids, book.asks):
             for key, level in side.levels.items():
                 shown = sum([order.units for order in level.orders.values()])

@@ -40,7 +40,7 @@ from engine.pool import (
     utilization_ppm,
 )
 from engine.state import State, Subaccount
-from engine.units import E18, INSURANCE_FUND, SETTLEMENT_ASSET
+from engine.units import E18, INSURANCE_FUND, MAX_UNITS, SETTLEMENT_ASSET
 
 _ONE_DOLLAR_E8 = 10**8
 
@@ -110,7 +110,8 @@ def lend(state: State, one: Subaccount, asset: str, units: int, out: list[Event]
 def redeem(
     state: State, one: Subaccount, asset: str, units: int, out: list[Event], *, forced: bool = False
 ) -> int:
-    """Redeem up to units of what is lent, as the pool allows (R10), and give the units redeemed.
+    """Redeem up to units of what is lent, as the pool allows (R10), and give the units redeemed. MAX_UNITS
+    asks for all.
 
     Forced, for a loss or a liquidation: throttle and maximum have no say, only the pool's cash.
     """
@@ -135,7 +136,7 @@ def redeem_shortage(state: State, one: Subaccount, asset: str, units: int, out: 
 def redeem_for_liquidation(state: State, one: Subaccount, out: list[Event]) -> None:
     """Redeem all that is lent, as far as the pools have cash (R21)."""
     for asset in sorted(one.lent):
-        redeem(state, one, asset, lent_units(state, one, asset) + 1, out, forced=True)
+        redeem(state, one, asset, MAX_UNITS, out, forced=True)
 
 
 def borrow(state: State, one: Subaccount, asset: str, units: int, out: list[Event]) -> None:
@@ -147,7 +148,8 @@ def borrow(state: State, one: Subaccount, asset: str, units: int, out: list[Even
 def repay(
     state: State, one: Subaccount, asset: str, units: int, out: list[Event], *, from_lent: bool = True
 ) -> int:
-    """Repay up to units of a borrow from free cash, then from what is lent of the asset (R11).
+    """Repay up to units of a borrow from free cash, then from what is lent of the asset (R11). MAX_UNITS asks
+    for all.
 
     Shares round down, all of them for all that is owed. What is lent is set off against what is owed, so
     that the pool needs no cash for it. Gives the units paid.
@@ -187,7 +189,7 @@ def repay_incoming(state: State, one: Subaccount, asset: str, units: int, out: l
 def repay_from_cash(state: State, one: Subaccount, out: list[Event]) -> None:
     """Repay every borrow from cash and lent units of the same asset, as far as they go (R21)."""
     for asset in sorted(one.borrowed):
-        repay(state, one, asset, owed_units(state, one, asset) + 1, out)
+        repay(state, one, asset, MAX_UNITS, out)
 
 
 def take_over_borrow(
@@ -231,7 +233,7 @@ def put_fund_in_order(state: State, out: list[Event]) -> None:
     if fund.borrowed:
         repay_from_cash(state, fund, out)
     for asset in sorted(fund.lent):
-        redeem(state, fund, asset, lent_units(state, fund, asset) + 1, out)
+        redeem(state, fund, asset, MAX_UNITS, out)
 
 
 def index_e8(state: State, asset: str) -> int:

@@ -137,6 +137,8 @@ def _fill(
         whole_usd6 = notional_down_usd6(order.units, order.price_e8, decimals)
         maker_fee_usd6 = ppm_of_up(whole_usd6, fee_ppm) - ppm_of_up(whole_usd6 - notional_usd6, fee_ppm)
     taker_fee_usd6 = ppm_of_up(notional_usd6, incoming.taker_fee_ppm)
+    # A rebate comes out of the taker's fee; who is liquidated pays none (R20).
+    maker_fee_usd6 = max(maker_fee_usd6, -taker_fee_usd6)
     signed_units = units if order.is_buy else -units
     paid_usd6 = (-notional_usd6 if order.is_buy else notional_usd6) - maker_fee_usd6
     before = (so_far.base_units, so_far.quote_usd6, so_far.buy_units, so_far.sell_units)

@@ -127,7 +127,7 @@ class Params:
     auto_borrow_default: int = 1  # R11
     auto_repay_default: int = 1  # R11
     remembered_commands: int = 1_000  # R4: answers kept of refusals and settings
-    remembered_orders: int = 10_000  # R4: answers kept of orders that did not trade, and of cancellations
+    remembered_orders: int = 100  # R4: per subaccount, of orders that did not trade and of cancellations
     max_open_orders: int = 200  # R12: per subaccount and market
     min_sources: int = 3  # R13: with fewer usable sources an index is stale
     max_source_deviation_ppm: int = 10_000  # R13: a source further from the median is dropped

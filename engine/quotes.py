@@ -111,10 +111,12 @@ def _next_mark_e8(state: State, params: MarketParams, index_e8: int) -> int:
     band_e8 = ppm_of_down(index_e8, params.mark_band_ppm)
     premium = state.premiums.get(params.symbol)
     if premium is None:
-        premium = state.premiums[params.symbol] = Premium(sampled_ns=state.last_time_ns)
+        premium = state.premiums[params.symbol] = Premium(
+            sampled_ns=state.last_time_ns, priced_ns=state.last_time_ns
+        )
     mid_e8 = mid_price_e8(state, params.symbol)
     observed_e8 = 0 if mid_e8 is None else clamp(mid_e8 - index_e8, band_e8)
-    elapsed_ns = state.last_time_ns - premium.sampled_ns
+    elapsed_ns = state.last_time_ns - premium.priced_ns
     premium.smoothed_e8 = smoothed_premium_e8(
         premium.smoothed_e8, observed_e8, elapsed_ns, state.params.mark_window_ns
     )

@@ -43,6 +43,11 @@ class RejectReason(Enum):
         "transient",
         "The withdrawal is still queued; no payout was ordered.",
     )
+    WITHDRAWAL_ALREADY_ORDERED = (
+        "withdrawal_already_ordered",
+        "final",
+        "The payout was already ordered; it can no longer be taken back.",
+    )
     WITHDRAWAL_ALREADY_PAID = "withdrawal_already_paid", "final", "The withdrawal was already paid."
     WITHDRAWAL_ALREADY_RETURNED = (
         "withdrawal_already_returned",

@@ -10,7 +10,7 @@ another. Must not know when it is called.
 from __future__ import annotations
 
 from engine.borrowing import borrow_automatically
-from engine.collateral import conversion_rate_e8, plan_conversion
+from engine.collateral import conversion_rate_e8, last_conversion_rate_e8, plan_conversion
 from engine.events import (
     ClaimPaid,
     CollateralConverted,
@@ -25,7 +25,7 @@ from engine.ledger import emit
 from engine.lending import accrue, redeem, repay_incoming
 from engine.margin import position_value_usd6
 from engine.orders import spendable_units, unlock
-from engine.pool import balance_units, balances_units, lent_units, redeem_shares
+from engine.pool import balance_units, lent_units, pool_cash_units, redeem_shares
 from engine.small_steps import sell_for_loss
 from engine.state import State, Subaccount
 from engine.units import FEES, INSURANCE_FUND, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL
@@ -63,7 +63,7 @@ def collect(state: State, one: Subaccount, out: list[Event]) -> None:
     if SETTLEMENT_ASSET in one.locked:
         unlock(state, one, SETTLEMENT_ASSET, out)
         _collect_cash(state, one, out)
-    if one.id in state.queued_of:
+    if one.unsettled_usd6 < 0 and one.id in state.queued_of:
         cancel_queued(state, one, out)
         _collect_cash(state, one, out)
     if SETTLEMENT_ASSET in one.lent:
@@ -99,15 +99,20 @@ def cancel_queued(state: State, one: Subaccount, out: list[Event]) -> None:
 
 
 def has_collateral(state: State, one: Subaccount) -> bool:
-    """Tell whether anything is left that a debt could be taken from, or that only lacks a price.
+    """Tell whether anything is left that a debt could be taken from, or that only lacks a fresh price.
 
-    Dust worth less than one usd6 at the conversion rate is nothing.
+    Dust worth less than one usd6 at the conversion rate is nothing: cash with what could be redeemed, and
+    what is lent beyond the pool's cash, each by itself, as they would be converted.
     """
-    for asset, units in balances_units(state, one).items():
+    for asset in dict.fromkeys((*one.cash, *one.lent)):
         if asset != SETTLEMENT_ASSET and asset not in state.index_prices:
             return True
-        if plan_conversion(state.assets[asset], units, conversion_rate_e8(state, asset), 1)[1]:
-            return True
+        lent = lent_units(state, one, asset)
+        redeemable = min(lent, pool_cash_units(state, asset))
+        rate_e8 = last_conversion_rate_e8(state, asset)
+        for units in (one.cash.get(asset, 0) + redeemable, lent - redeemable):
+            if plan_conversion(state.assets[asset], units, rate_e8, 1)[1]:
+                return True
     return False
 
 
@@ -143,6 +148,8 @@ def _collect_cash(state: State, one: Subaccount, out: list[Event]) -> None:
 def _convert(state: State, one: Subaccount, asset: str, out: list[Event]) -> None:
     """Let cash, then what is redeemed, then what is lent and cannot be redeemed, of an asset pay a loss."""
     params, rate_e8 = state.assets[asset], conversion_rate_e8(state, asset)
+    if asset in one.lent:
+        accrue(state, asset, out)
     needed_units, _ = plan_conversion(params, balance_units(state, one, asset), rate_e8, -one.unsettled_usd6)
     if needed_units > spendable_units(state, one, asset):
         unlock(state, one, asset, out)

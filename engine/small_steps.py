@@ -17,8 +17,10 @@ from engine.fixed import (
     units_for_usd6_up,
 )
 from engine.markets import reference_price
+from engine.matching import reducible_units
 from engine.orders import take_liquidity
 from engine.state import State, Subaccount
+from engine.units import SubaccountId
 
 
 def limit_price_e8(state: State, market: str, is_buy: bool) -> int:
@@ -58,10 +60,26 @@ def take_a_step(
     if not limit_e8:
         return 0
     lot_units = state.markets[market].lot_units
-    visible_units = state.books[market].units_inside(not is_buy, limit_e8)
+    visible_units = _visible_units(state, market, not is_buy, limit_e8)
     takeable_units = multiple_down(ppm_of_down(visible_units, state.params.depth_share_ppm), lot_units)
     units = min(step_units(state, market, left_units, entry_units), takeable_units)
     return take_liquidity(state, one, market, is_buy, units, limit_e8, out) if units else 0
+
+
+def _visible_units(state: State, market: str, is_buy: bool, limit_e8: int) -> int:
+    """Give the units that rest on a side at the limit or better; of a subaccount's reduce-only orders
+    together no more than they could reduce, or a small position could show any depth (R22).
+    """
+    book = state.books[market]
+    offered: dict[SubaccountId, int] = {}
+    for order in book.reduce_only.values():
+        inside = order.price_e8 >= limit_e8 if is_buy else order.price_e8 <= limit_e8
+        if order.is_buy == is_buy and inside:
+            offered[order.subaccount] = offered.get(order.subaccount, 0) + order.units
+    excess_units = 0
+    for name, units in offered.items():
+        excess_units += max(0, units - reducible_units(state.subaccounts[name], market, is_buy))
+    return book.units_inside(is_buy, limit_e8) - excess_units
 
 
 def spot_market_of(state: State, asset: str) -> str:

@@ -6,6 +6,7 @@ once, derived indices and running totals are rebuilt on load. Must not know rule
 
 from __future__ import annotations
 
+from collections import deque
 from hashlib import sha256
 from typing import Any
 
@@ -20,7 +21,7 @@ from engine.codec import (
     row,
     unrow,
 )
-from engine.commands import Command
+from engine.commands import CancelAllOrders, CancelOrder, Command, PlaceOrder
 from engine.outcome import Outcome
 from engine.params import Params
 from engine.state import (
@@ -154,6 +155,9 @@ def _load(text: bytes) -> State:
     }
     for name in _ANSWER_FIELDS:
         getattr(state, name).update({answer[0].id: answer for answer in map(answer_of, plain[name])})
+    for command, _ in state.order_answers.values():
+        if isinstance(command, PlaceOrder | CancelOrder | CancelAllOrders):
+            state.order_ids.setdefault(command.subaccount, deque()).append(command.id)
     for name in _PLAIN_FIELDS:
         setattr(state, name, plain[name])
     return state

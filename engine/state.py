@@ -7,7 +7,7 @@ part of the dump; derived indices and running totals are not in it. Must not kno
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -55,8 +55,9 @@ class OpenOrders:
 class Premium:
     """What a market's mark and funding remember (R13, R14).
 
-    smoothed_e8 is the moving average of book mid - index. premium_ppm is (mark - index) / index since
-    sampled_ns; weighted_ppm_ns over elapsed_ns is its average of this hour so far.
+    smoothed_e8 is the moving average of book mid - index, priced_ns the time of the market's last price.
+    premium_ppm is (mark - index) / index since sampled_ns; weighted_ppm_ns over elapsed_ns is its average of
+    this hour so far.
     """
 
     smoothed_e8: int = 0
@@ -64,6 +65,7 @@ class Premium:
     premium_ppm: int = 0
     weighted_ppm_ns: int = 0
     elapsed_ns: int = 0
+    priced_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -279,10 +281,11 @@ class State:
     # the last other answers, and the last ones of ticks, prices and attestations, oldest first.
     deposit_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
     answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
-    order_answers: OrderedDict[str, tuple[Command, Outcome]] = field(default_factory=OrderedDict)
+    order_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
     recent_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
     clockwork_answers: dict[str, tuple[Command, Outcome]] = field(default_factory=dict)
-    # Derived, rebuilt on load.
+    # Derived, rebuilt on load. Ids in order_answers of a subaccount, oldest first.
+    order_ids: dict[SubaccountId, deque[str]] = field(default_factory=dict)
     holders: dict[str, dict[SubaccountId, None]] = field(default_factory=dict)
     unsettled_holders: dict[SubaccountId, None] = field(default_factory=dict)
     # Withdrawals that wait, oldest first; the same for each subaccount that has any.

@@ -13,6 +13,8 @@ from engine.fixed import notional_down_usd6, notional_up_usd6
 from engine.ledger import emit
 from engine.lending import redeem_shortage, repay_incoming
 from engine.margin import margin_with, may_become, needs_stale_collateral, outstanding_of
+from engine.markets import CLOSED, POST_ONLY, REDUCE_ONLY, market_state
+from engine.matching import reducible_units
 from engine.outcome import Accepted, Outcome, Rejected
 from engine.prices import is_stale, stale_collateral_of
 from engine.rejects import RejectReason
@@ -107,8 +109,9 @@ def transfer(state: State, command: Transfer) -> Outcome:
 def _terms_fault(state: State, command: BlockTrade) -> Rejected | None:
     """Find what is wrong with the terms of a block trade.
 
-    Gives: unknown_subaccount, system_account_not_allowed, unknown_market, same_subaccount, consent_missing,
-    amount_not_positive, amount_too_large, price_out_of_range, price_unavailable, price_outside_band.
+    Gives: unknown_subaccount, system_account_not_allowed, unknown_market, same_subaccount, market_closed,
+    market_post_only, market_reduce_only, consent_missing, amount_not_positive, amount_too_large,
+    price_out_of_range, price_unavailable, price_outside_band.
     """
     for side in (command.buyer, command.seller):
         if side not in state.subaccounts:
@@ -121,6 +124,9 @@ def _terms_fault(state: State, command: BlockTrade) -> Rejected | None:
         return Rejected(RejectReason.UNKNOWN_MARKET)
     if command.buyer == command.seller:
         return Rejected(RejectReason.SAME_SUBACCOUNT)
+    fault = _state_fault(state, command)
+    if fault is not None:
+        return fault
     for side in (command.buyer, command.seller):
         if side not in command.consents:
             return Rejected(RejectReason.CONSENT_MISSING, side)
@@ -136,4 +142,20 @@ def _terms_fault(state: State, command: BlockTrade) -> Rejected | None:
     distance_e8 = abs(command.price_e8 - mark.price_e8)
     if distance_e8 * PPM > mark.price_e8 * market.block_trade_band_ppm:
         return Rejected(RejectReason.PRICE_OUTSIDE_BAND, f"mark is {mark.price_e8}")
+    return None
+
+
+def _state_fault(state: State, command: BlockTrade) -> Rejected | None:
+    """Find what a market's state has against a block trade: in a reduce-only one both sides must reduce
+    (R12, R13). Gives: market_closed, market_post_only, market_reduce_only.
+    """
+    now = market_state(state, command.market)
+    if now == CLOSED:
+        return Rejected(RejectReason.MARKET_CLOSED)
+    if now == POST_ONLY:
+        return Rejected(RejectReason.MARKET_POST_ONLY)
+    if now == REDUCE_ONLY:
+        for side, is_buy in ((command.buyer, True), (command.seller, False)):
+            if command.base_units > reducible_units(state.subaccounts[side], command.market, is_buy):
+                return Rejected(RejectReason.MARKET_REDUCE_ONLY, side)
     return None

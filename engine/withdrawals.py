@@ -15,7 +15,13 @@ is sent.
 from __future__ import annotations
 
 from engine.collateral import asset_value_usd6, collateral_value_usd6
-from engine.commands import ConfirmWithdrawal, PayNetworkFee, RequestWithdrawal, ReturnWithdrawal
+from engine.commands import (
+    CancelWithdrawal,
+    ConfirmWithdrawal,
+    PayNetworkFee,
+    RequestWithdrawal,
+    ReturnWithdrawal,
+)
 from engine.events import (
     Event,
     NetworkFeePaid,
@@ -205,6 +211,23 @@ def return_withdrawal(state: State, command: ReturnWithdrawal) -> Outcome:
     if not returned.held_deposit_id:
         one = state.subaccounts[returned.subaccount]
         repay_incoming(state, one, returned.asset, returned.units, out)
+    return Accepted(tuple(out))
+
+
+def cancel_withdrawal(state: State, command: CancelWithdrawal) -> Outcome:
+    """Give a queued withdrawal's units back to cash because its owner asks (R31).
+
+    Rejects: unknown_withdrawal (also of another subaccount), withdrawal_already_ordered, _paid, _returned.
+    """
+    queued = state.withdrawals.get(command.withdrawal_id)
+    if queued is None or queued.subaccount != command.subaccount:
+        return Rejected(RejectReason.UNKNOWN_WITHDRAWAL)
+    if queued.status != "queued":
+        return Rejected(_NOT_OPEN.get(queued.status, RejectReason.WITHDRAWAL_ALREADY_ORDERED))
+    # No refusal below this line.
+    out: list[Event] = []
+    emit(state, out, _returned(queued, "requested", 0, 0))
+    repay_incoming(state, state.subaccounts[queued.subaccount], queued.asset, queued.units, out)
     return Accepted(tuple(out))
 
 

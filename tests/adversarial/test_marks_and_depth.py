@@ -140,10 +140,10 @@ def test_r15_a_sweep_stops_at_the_band(exchange: Exchange) -> None:
 
 def test_r19_a_block_trade_on_a_stale_collateral_index_is_refused(exchange: Exchange) -> None:
     """Collateral whose index nobody has confirmed for 61 s carries no new position: the oracle attack."""
-    exchange.deposit("1/0", 100 * SOL, "SOL")
+    exchange.deposit("1/0", 10**8, "BTC")
     exchange.wait(61)
-    exchange.must(cm.UpdatePrices, (), (("SOL-PERP", 100 * DOLLAR_E8),))
-    answer = exchange.trade("1/0", "80/0", 100 * SOL, 100)
+    exchange.must(cm.UpdatePrices, (("SOL", 150 * DOLLAR_E8),), (("SOL-PERP", 150 * DOLLAR_E8),))
+    answer = exchange.trade("1/0", "80/0", 100 * SOL, 150)
     assert isinstance(answer, Rejected)
     assert answer.reason is RejectReason.STALE_PRICE
 

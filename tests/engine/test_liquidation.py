@@ -15,6 +15,7 @@ from engine.events import (
     LiquidationStageChanged,
     LiquidationStarted,
     OrderCancelled,
+    Repaid,
     SpotTraded,
     SubaccountBankrupt,
     Traded,
@@ -419,3 +420,40 @@ def test_r13_a_stale_index_leaves_only_the_book_too(exchange: Exchange) -> None:
     events = exchange.prices(130)
     assert exchange.base("1/0") == 0 and exchange.base("90/0") == 100 * SOL
     assert events[-1] == LiquidationEnded("1/0", "bankrupt")
+
+
+def test_r22_reduce_only_orders_are_as_deep_as_the_position_behind_them(exchange: Exchange) -> None:
+    """R22: 40 SOL shown by real bids; 3/0, short 8 SOL, shows 200 more that could never trade: 8 count.
+
+    A quarter of 48 is 12; with all 240 counted the step would be 30.
+    """
+    leveraged(exchange)
+    exchange.open("4/0")
+    exchange.deposit("4/0", 20_000 * USDC)
+    assert isinstance(exchange.trade("2/0", "3/0", 8 * SOL, 150), Accepted)
+    rest(exchange, "4/0", "buy", 40, 148_00)
+    for _ in range(25):
+        exchange.must(
+            cm.PlaceOrder, "3/0", "SOL-PERP", "buy", "post_only", 8 * SOL, 147_90 * CENT_E8, reduce_only=1
+        )
+    traded = of(mark(exchange, 148_00), Traded)
+    assert sum(one.units for one in traded) == 12 * SOL
+
+
+def test_r21_what_is_owed_is_repaid_with_its_interest_at_once(exchange: Exchange) -> None:
+    """R9, R21: interest accrues first, then what is owed is read: one repayment, nothing left over."""
+    for name in ("1/0", "2/0"):
+        exchange.must(cm.SetLending, name, 0, 0, 0)
+    exchange.deposit("2/0", 100_000 * USDC)
+    exchange.deposit("2/0", 100 * SOL, "SOL")
+    exchange.must(cm.Lend, "2/0", "SOL", 100 * SOL)
+    exchange.deposit("1/0", 1_000 * USDC)
+    exchange.deposit("1/0", SOL, "SOL")
+    exchange.must(cm.Borrow, "1/0", "SOL", 5 * SOL)
+    assert isinstance(exchange.trade("1/0", "2/0", 200 * SOL, 150), Accepted)
+    exchange.wait(30)
+    events = mark(exchange, 146_00)
+    repaid = of(events, Repaid)
+    assert [(one.asset, one.owed_units) for one in repaid] == [("SOL", 0)]
+    assert repaid[0].cash_units > 5 * SOL
+    assert exchange.owed("1/0", "SOL") == 0

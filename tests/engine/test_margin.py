@@ -214,3 +214,33 @@ def test_r19_a_transfer_is_judged_like_a_withdrawal(exchange: Exchange) -> None:
     exchange.must(cm.Transfer, "1/0", "1/1", "USDC", 98 * USDC)
     assert exchange.cash("1/1") == 98 * USDC
     assert isinstance(exchange.send(cm.Transfer, "1/0", "1/1", "USDC", 1), Rejected)
+
+
+def test_r19_a_block_trade_respects_the_state_of_its_market(exchange: Exchange) -> None:
+    """R12, R13, R19: closed and post-only let none in, reduce-only only what closes on both sides."""
+    exchange.deposit("1/0", 1_000 * USDC)
+    exchange.deposit("2/0", 1_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 2 * SOL, 150), Accepted)
+    for market_state, reason in (
+        ("closed", RejectReason.MARKET_CLOSED),
+        ("post_only", RejectReason.MARKET_POST_ONLY),
+        ("reduce_only", RejectReason.MARKET_REDUCE_ONLY),
+    ):
+        exchange.must(cm.SetMarketState, "SOL-PERP", market_state)
+        outcome = exchange.trade("1/0", "2/0", SOL, 150)
+        assert isinstance(outcome, Rejected) and outcome.reason is reason
+    # 3 SOL would turn both positions round; 2 close them.
+    outcome = exchange.trade("2/0", "1/0", 3 * SOL, 150)
+    assert isinstance(outcome, Rejected) and outcome.reason is RejectReason.MARKET_REDUCE_ONLY
+    assert isinstance(exchange.trade("2/0", "1/0", 2 * SOL, 150), Accepted)
+    assert exchange.base("1/0") == exchange.base("2/0") == 0
+
+
+def test_r13_a_stale_index_makes_block_trades_reduce_only(exchange: Exchange) -> None:
+    exchange.deposit("1/0", 1_000 * USDC)
+    exchange.deposit("2/0", 1_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", SOL, 150), Accepted)
+    exchange.must(cm.UpdateQuotes, "SOL", (("a", "s", 150 * DOLLAR_E8, exchange.now_ns),))
+    outcome = exchange.trade("1/0", "2/0", SOL, 150)
+    assert isinstance(outcome, Rejected) and outcome.reason is RejectReason.MARKET_REDUCE_ONLY
+    assert isinstance(exchange.trade("2/0", "1/0", SOL, 150), Accepted)

@@ -499,3 +499,49 @@ def test_r4_the_memory_of_orders_goes_on_after_a_snapshot() -> None:
     assert list(exchange.state.order_answers) == ["o1", "o2", "o3"]
     again = exchange.order("1/0", "buy", LOT, 140, id="o1")
     assert isinstance(again, Accepted) and not again.recorded
+
+
+def test_r4_nobodys_orders_push_out_the_answer_to_anothers() -> None:
+    """R4: each subaccount has its own memory: whatever 2/0 sends, a repeat of 1/0 rests nothing twice."""
+    exchange = Exchange(replace(default_params(), remembered_orders=3))
+    exchange.open("1/0", "2/0")
+    exchange.prices(150)
+    for name in ("1/0", "2/0"):
+        exchange.deposit(name, 10_000 * USDC)
+    events(exchange.order("1/0", "buy", SOL, 149, id="mine"))
+    for _ in range(10):
+        events(exchange.order("2/0", "buy", LOT, 140))
+    again = exchange.order("1/0", "buy", SOL, 149, id="mine")
+    assert isinstance(again, Accepted) and not again.recorded
+    assert [one.units for one in exchange.state.books["SOL-PERP"].by_owner["1/0"].values()] == [SOL]
+    assert len(exchange.state.order_answers) == 4
+
+
+def test_r12_a_rebate_is_paid_out_of_the_takers_fee_and_never_by_the_exchange() -> None:
+    """R12, R20: a forced order pays no fee, so its maker gets no rebate: `fees` pays none."""
+    base = default_params()
+    rebates = tuple([replace(one, maker_fee_ppm=-100) for one in base.markets])
+    exchange = Exchange(replace(base, markets=rebates, auto_lend_default=0))
+    exchange.open("1/0", "2/0", "3/0", "4/0")
+    exchange.prices(150)
+    for name in ("2/0", "3/0"):
+        exchange.deposit(name, 100_000 * USDC)
+    # An ordinary trade: 150 x 400 ppm = 0.06 paid, 150 x 100 ppm = 0.015 of it to the maker.
+    exchange.order("3/0", "sell", SOL, 150)
+    (trade,) = [one for one in events(exchange.order("2/0", "buy", SOL, 150)) if isinstance(one, ev.Traded)]
+    assert (trade.taker_fee_usd6, trade.maker_fee_usd6) == (60_000, -15_000)
+    # A loss paid by a sale on the spot book (R26), and a position closed on the book (R22).
+    exchange.deposit("1/0", 10 * SOL, "SOL")
+    assert isinstance(exchange.trade("1/0", "2/0", 40 * SOL, 150), Accepted)
+    exchange.order("3/0", "buy", 20 * SOL, 149, market="SOL/USDC")
+    exchange.order("3/0", "buy", 40 * SOL, 143.6)
+    exchange.must(cm.UpdatePrices, (), (("SOL-PERP", 145 * 10**8),))
+    (sold,) = [one for one in exchange.tick() if isinstance(one, ev.SpotTraded)]
+    assert (sold.taker_fee_usd6, sold.maker_fee_usd6) == (0, 0)
+    exchange.deposit("4/0", 1_000 * USDC)
+    assert isinstance(exchange.trade("4/0", "2/0", 300 * SOL, 145), Accepted)
+    forced = exchange.must(cm.UpdatePrices, (), (("SOL-PERP", 14_290_000_000),))
+    fees = [(one.taker_fee_usd6, one.maker_fee_usd6) for one in forced if isinstance(one, ev.Traded)]
+    assert fees and set(fees) == {(0, 0)}
+    exchange.tick()
+    assert exchange.unsettled("fees") >= 0

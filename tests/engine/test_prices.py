@@ -177,3 +177,21 @@ def test_r13_quotes_set_off_liquidations_like_prices(market: Exchange) -> None:
     # 400 SOL down by 24 cost 9,600 of 10,000: below maintenance, still above zero.
     happened = send(market, 126, 126, 126)
     assert any(isinstance(event, ev.LiquidationStarted) for event in happened)
+
+
+def test_r13_the_average_counts_from_the_last_price_whatever_ticks_between(market: Exchange) -> None:
+    """R13: the first tick of an hour pays funding; it does not cut short the time the average moves by.
+
+    Mid 7 above the index for 60 s: 150 + 7 x 60 / 120 = 153.5, with or without that tick a second before.
+    """
+    hour_ns = 3_600 * SECOND
+    market.now_ns += hour_ns - market.now_ns % hour_ns - 40 * SECOND
+    send(market, 150, 150, 150)
+    market.tick()
+    market.order("1/0", "buy", SOL, 156.9)
+    market.order("2/0", "sell", SOL, 157.1)
+    market.wait(59)
+    market.tick()
+    market.wait(1)
+    send(market, 150, 150, 150)
+    assert market.state.mark_prices["SOL-PERP"].price_e8 == 15_350_000_000

@@ -89,6 +89,11 @@ def queued(exchange: Exchange) -> Any:
     return exchange.send(cm.ConfirmWithdrawal, "w", "s", 0)
 
 
+def ordered_cancel(exchange: Exchange) -> Any:
+    exchange.withdraw("1/0", USDC, id="w")
+    return exchange.send(cm.CancelWithdrawal, "1/0", "w")
+
+
 def endangered(exchange: Exchange) -> Any:
     """Set a mark behind the engine's back: at every mark of its own it would have closed 1/0."""
     assert isinstance(exchange.trade("1/0", "2/0", 100 * SOL, 150), Accepted)
@@ -132,8 +137,10 @@ def out_of_order(exchange: Exchange) -> Any:
 
 
 def stale_trade(exchange: Exchange) -> Any:
+    """Close with a stale mark: a reduce-only market would let it pass."""
+    assert isinstance(block(exchange), Accepted)
     exchange.wait(61)
-    return block(exchange)
+    return exchange.send(cm.BlockTrade, "SOL-PERP", "2/0", "1/0", 10**7, 150 * DOLLAR_E8, ("1/0", "2/0"))
 
 
 ROWS: list[tuple[RejectReason, str, Row]] = [
@@ -181,6 +188,9 @@ ROWS: list[tuple[RejectReason, str, Row]] = [
     (R.UNKNOWN_WITHDRAWAL, "confirm", lambda x: x.send(cm.ConfirmWithdrawal, "none", "s", 0)),
     (R.UNKNOWN_WITHDRAWAL, "return", lambda x: x.send(cm.ReturnWithdrawal, "none", "s", 0)),
     (R.WITHDRAWAL_QUEUED, "", queued),
+    (R.UNKNOWN_WITHDRAWAL, "cancel", lambda x: x.send(cm.CancelWithdrawal, "1/0", "none")),
+    (R.UNKNOWN_WITHDRAWAL, "another's", lambda x: (queued(x), x.send(cm.CancelWithdrawal, "1/0", "w"))[1]),
+    (R.WITHDRAWAL_ALREADY_ORDERED, "", ordered_cancel),
     (R.WITHDRAWAL_ALREADY_PAID, "", lambda x: twice(x, cm.ConfirmWithdrawal, cm.ReturnWithdrawal)),
     (R.WITHDRAWAL_ALREADY_RETURNED, "", lambda x: twice(x, cm.ReturnWithdrawal, cm.ConfirmWithdrawal)),
     (R.UNKNOWN_ASSET, "deposit", lambda x: x.send(cm.Deposit, "1/0", "DOGE", 0, "w")),

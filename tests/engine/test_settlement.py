@@ -9,6 +9,7 @@ import pytest
 from engine import commands as cm
 from engine.apply import Accepted
 from engine.events import (
+    BackstopFilled,
     ClaimPaid,
     CollateralConverted,
     DebtCovered,
@@ -17,12 +18,14 @@ from engine.events import (
     LiquidationStarted,
     LossCollected,
     LossSocialized,
+    OrderCancelled,
     PnlSettled,
     SubaccountBankrupt,
+    WithdrawalQueued,
     WithdrawalReturned,
 )
 from engine.insurance import fund_shortfall_usd6
-from engine.invariants import check_after_tick
+from engine.invariants import check, check_after_tick
 from engine.params import default_params
 from engine.snapshot import dump_state, load_state
 from tests.engine.conftest import SECOND, SOL, USDC, Exchange
@@ -273,6 +276,110 @@ def test_r27_a_shortfall_that_ends_begins_anew(short_fund: Exchange) -> None:
     assert short_fund.state.fund_short_usd6 == 250 * USDC
     copy = load_state(dump_state(short_fund.state))
     assert (copy.fund_short_since_ns, copy.fund_short_usd6) == (short_fund.now_ns, 250 * USDC)
+
+
+def test_r26_what_a_second_round_of_liquidations_moves_is_settled_too(make_exchange: type[Exchange]) -> None:
+    """R26, I4, I9: a haircut of 20% costs 1/0 its margin in the tick; the provider's gain is the provider's.
+
+    Before the tick 1/0 has 100 SOL (15,000 x weight) and has lost 11,505 on 3.25 BTC from 60,000 to 56,460.
+    """
+    base = default_params()
+    assets = tuple([replace(one, haircut_ppm=200_000) if one.symbol == "SOL" else one for one in base.assets])
+    exchange = make_exchange(replace(base, assets=assets, auto_lend_default=0))
+    exchange.open("1/0", "2/0", "9/0")
+    exchange.prices(150)
+    exchange.deposit("1/0", 100 * SOL, "SOL")
+    for name in ("2/0", "9/0"):
+        exchange.deposit(name, 100_000 * USDC)
+    exchange.must(cm.RegisterBackstop, "9/0")
+    exchange.must(cm.SetBackstopCapacity, "9/0", "BTC-PERP", 10**13, 10**14)
+    assert isinstance(exchange.trade("1/0", "2/0", 325 * 10**6, 60_000, "BTC-PERP"), Accepted)
+    exchange.wait(1)
+    exchange.must(cm.UpdatePrices, (("BTC", 60_000 * 10**8),), (("BTC-PERP", 56_460 * 10**8),))
+    assert exchange.state.liquidations == {}
+    events = exchange.tick()
+    (filled,) = [one for one in events if isinstance(one, BackstopFilled)]
+    assert filled.provider_usd6 > 300 * USDC
+    assert exchange.unsettled("9/0") == filled.provider_usd6
+    assert exchange.unsettled("rounding") == exchange.cash("rounding") == 0
+    assert check(exchange.state) == [] == check_after_tick(exchange.state)
+
+
+def test_r26_queued_withdrawals_come_back_only_while_something_is_owed(exchange: Exchange) -> None:
+    """R26: dollars locked by an order pay the whole loss; the SOL that wait to leave are not touched."""
+    exchange.deposit("1/0", 1_000 * USDC)
+    exchange.deposit("1/0", 100 * SOL, "SOL")
+    exchange.deposit("2/0", 10_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
+    for _ in range(30):
+        exchange.prices(150)
+        exchange.tick()
+        exchange.wait(3_600)
+    exchange.prices(150)
+    # 6 SOL at 149 and the maker's fee lock 894.0894 of the 1,000; the loss is 150.
+    assert isinstance(exchange.order("1/0", "buy", 6 * SOL, 149, market="SOL/USDC"), Accepted)
+    exchange.attest()
+    queued = exchange.withdraw("1/0", 60 * SOL, "SOL", id="w")
+    assert isinstance(queued, Accepted) and isinstance(queued.events[0], WithdrawalQueued)
+    exchange.prices(150, mark_usd=135)
+    events = exchange.tick()
+    assert [one.units for one in events if isinstance(one, LossCollected)] == [105_910_600, 44_089_400]
+    assert [one.reason for one in events if isinstance(one, OrderCancelled)] == ["needed_for_losses"]
+    assert not any(isinstance(one, WithdrawalReturned) for one in events)
+    assert list(exchange.state.queued) == ["w"]
+
+
+def test_r26_the_fund_buys_nothing_at_a_stale_index(exchange: Exchange) -> None:
+    """R26: SOL's feed is silent: the loss waits, in full view, and is collected at the first fresh price."""
+    exchange.deposit("insurance_fund", 10_000 * USDC)
+    exchange.deposit("1/0", 100 * SOL, "SOL")
+    exchange.deposit("2/0", 10_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 10**7, 60_000, "BTC-PERP"), Accepted)
+    exchange.wait(61)
+    btc_e8 = 59_000 * 10**8
+    exchange.must(cm.UpdatePrices, (("BTC", btc_e8),), (("BTC-PERP", btc_e8),))
+    assert not any(isinstance(one, CollateralConverted) for one in exchange.tick())
+    assert (exchange.unsettled("1/0"), exchange.unsettled("2/0")) == (-100 * USDC, 100 * USDC)
+    assert exchange.cash("insurance_fund") == 10_000 * USDC
+    assert exchange.state.debts == {}
+    # It really was 75: 100 / (75 x 0.95) = 1.403508772 SOL.
+    exchange.prices(75, btc_usd=59_000)
+    (converted,) = [one for one in exchange.tick() if isinstance(one, CollateralConverted)]
+    assert (converted.units, converted.usd6) == (1_403_508_772, 100 * USDC)
+    assert (exchange.unsettled("1/0"), exchange.unsettled("2/0")) == (0, 0)
+
+
+def test_r27_two_dusts_are_not_collateral(exchange: Exchange) -> None:
+    """R27: 6 lamports in cash and 6 lent, 0.57 usd6 each at 95: neither pays anything, so 6/0 is bankrupt
+    although both together would be worth 1 usd6; the pool has no cash to bring them together.
+    """
+    exchange.open("4/0", "5/0", "6/0", "6/1")
+    for name in ("6/0", "6/1", "2/0", "4/0", "5/0"):
+        exchange.must(cm.SetLending, name, 0, 0, 0)
+    exchange.deposit("insurance_fund", 10_000 * USDC)
+    for name in ("2/0", "5/0"):
+        exchange.deposit(name, 100_000 * USDC)
+    exchange.deposit("6/0", 1_000 * USDC)
+    exchange.deposit("6/0", 2 * 10**6, "SOL")
+    exchange.must(cm.Lend, "6/0", "SOL", 10**6)
+    exchange.must(cm.Redeem, "6/0", "SOL", 10**6 - 6)
+    exchange.must(cm.Transfer, "6/0", "6/1", "SOL", 2 * 10**6 - 12)
+    exchange.deposit("4/0", SOL, "SOL")
+    exchange.must(cm.Lend, "4/0", "SOL", SOL)
+    exchange.must(cm.Borrow, "5/0", "SOL", 95 * SOL // 100)
+    # The lender 4/0 is liquidated first and redeems what the pool has left.
+    exchange.deposit("4/0", 100 * USDC)
+    assert isinstance(exchange.trade("4/0", "2/0", 9 * SOL, 150), Accepted)
+    assert isinstance(exchange.trade("6/0", "2/0", 100 * SOL, 150), Accepted)
+    exchange.prices(100)
+    exchange.wait(10)
+    exchange.prices(100)
+    exchange.tick()
+    assert exchange.cash("lending_pool", "SOL") == 0
+    assert (exchange.cash("6/0", "SOL"), exchange.lent("6/0", "SOL")) == (6, 6)
+    assert exchange.state.liquidations == {} == exchange.state.debts
+    assert exchange.unsettled("6/0") == 0
+    assert exchange.cash("insurance_fund") < 10_000 * USDC
 
 
 def test_r26_collateral_without_a_price_waits_for_one(make_exchange: type[Exchange]) -> None:

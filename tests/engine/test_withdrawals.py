@@ -350,3 +350,37 @@ def test_i1_what_a_memo_cost_is_the_operators(make_exchange: type[Exchange]) -> 
     assert exchange.state.network_fees_paid_units == 7_005_000
     # check() ran after every command: liabilities - fees owed = deposits - fees paid.
     assert exchange.state.network_fees_owed_units == 5_000
+
+
+def test_r31_a_queued_withdrawal_can_be_taken_back_by_its_owner(indebted: Exchange) -> None:
+    """R31: what waits is the customer's: it comes back to cash, and that is the end of it."""
+    indebted.attest()
+    (waiting,) = indebted.withdraw("2/0", 500 * USDC, id="w").events  # type: ignore[union-attr]
+    assert isinstance(waiting, WithdrawalQueued)
+    cash_units = indebted.cash("2/0")
+    returned = indebted.must(cm.CancelWithdrawal, "2/0", "w")
+    assert returned == (WithdrawalReturned("w", "2/0", "USDC", 500 * USDC, "requested", "", 0, 0),)
+    assert indebted.cash("2/0") == cash_units + 500 * USDC
+    assert list(indebted.state.queued) == []
+    again = indebted.send(cm.CancelWithdrawal, "2/0", "w")
+    assert reason(again) is RejectReason.WITHDRAWAL_ALREADY_RETURNED
+    indebted.wait(31 * MINUTE)
+    indebted.attest()
+    assert not [one for one in indebted.tick() if isinstance(one, WithdrawalReserved)]
+
+
+def test_r31_what_comes_back_repays_a_borrow_first(indebted: Exchange) -> None:
+    """R11, R31: as with any payout that comes back."""
+    indebted.open("3/0", "4/0")
+    indebted.must(cm.SetLending, "3/0", 0, 1, 1)
+    indebted.deposit("3/0", 1_000 * USDC)
+    indebted.deposit("3/0", 100 * SOL, "SOL")
+    indebted.deposit("4/0", 2_000 * USDC)
+    indebted.must(cm.Lend, "4/0", "USDC", 1_000 * USDC)
+    indebted.attest()
+    (waiting,) = indebted.withdraw("3/0", 500 * USDC, id="w").events  # type: ignore[union-attr]
+    assert isinstance(waiting, WithdrawalQueued)
+    indebted.must(cm.Borrow, "3/0", "USDC", 100 * USDC)
+    kinds = [type(one).__name__ for one in indebted.must(cm.CancelWithdrawal, "3/0", "w")]
+    assert kinds == ["WithdrawalReturned", "Repaid"]
+    assert indebted.owed("3/0") == 0
