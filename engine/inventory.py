@@ -7,6 +7,7 @@ What it holds of an asset and what it owes of it are netted first. Must not know
 from __future__ import annotations
 
 from engine.events import Event
+from engine.markets import has_stale_price
 from engine.pool import owed_units
 from engine.small_steps import spot_market_of, take_a_step
 from engine.state import State
@@ -27,7 +28,8 @@ def run_inventory(state: State, out: list[Event]) -> None:
             continue
         state.next_inventory_step_ns = state.last_time_ns + state.params.step_ns
         market = spot_market_of(state, asset)
-        if market:
+        # The fund has no hurry: it trades at no price that nobody vouches for.
+        if market and not has_stale_price(state, state.markets[market]):
             _step(state, asset, market, out)
 
 

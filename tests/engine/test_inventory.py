@@ -126,3 +126,16 @@ def test_r28_settle_first_deposits_become_dollars(indebted: Exchange) -> None:
     assert indebted.cash("insurance_fund", "SOL") == 7_165_992
     assert indebted.cash("insurance_fund") == 47_655_000
     assert (indebted.cash("2/0"), indebted.unsettled("2/0")) == (3_000 * USDC, 0)
+
+
+def test_r28_the_fund_waits_while_the_index_is_stale(exchange: Exchange) -> None:
+    """R28: one source is too few: who bids near the last index gets nothing until it is back."""
+    market_maker(exchange)
+    fund_with_sol(exchange, 100)
+    bid(exchange, 400, 149_00)
+    exchange.must(cm.UpdateQuotes, "SOL", (("a", "s", 300 * 10**8, exchange.now_ns),))
+    sold = of(exchange.tick(), SpotTraded)
+    exchange.wait(61)
+    sold += of(exchange.tick(), SpotTraded)
+    assert sold == []
+    assert [one.units for one in of(exchange.prices(150), SpotTraded)] == [10 * SOL]
