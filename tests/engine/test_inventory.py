@@ -138,4 +138,5 @@ def test_r28_the_fund_waits_while_the_index_is_stale(exchange: Exchange) -> None
     exchange.wait(61)
     sold += of(exchange.tick(), SpotTraded)
     assert sold == []
+    exchange.wait(1)
     assert [one.units for one in of(exchange.prices(150), SpotTraded)] == [10 * SOL]
