@@ -86,6 +86,7 @@ _KNOWN: Final[Mapping[type, frozenset[str]]] = {
             *("withdrawn_units", "network_fees_paid_units", "rounding_postings", "last_tick_ns"),
             *("last_deficit_ns", "deposit_answers", "answers", "order_answers", "recent_answers"),
             *("clockwork_answers", "holders", "unsettled_holders", "queued", "borrowers", "idle"),
+            *("fund_short_since_ns", "fund_short_usd6", "order_ids", "queued_of"),
             *("screen", "equity_changes", "reshaped"),
         )
     ),
