@@ -60,7 +60,8 @@ class Recorder:
         # Valued when they came, so that a change of price is no change of what is held.
         self.held: dict[str, int] = {}
         self.applied_usd6 = self.credited_usd6 = 0
-        self.covered_usd6 = self.repaid_usd6 = self.socialized_usd6 = self.bankrupt_usd6 = 0
+        self.covered_usd6 = self.repaid_usd6 = self.collected_usd6 = 0
+        self.socialized_usd6 = self.bankrupt_usd6 = 0
         self.claims_paid_usd6 = self.forgone_usd6 = 0
         self.traded_usd6 = self.spot_usd6 = self.taken_over_usd6 = self.first_liquidation_s = 0
         self.markets: tuple[str, ...] = ()
@@ -167,13 +168,13 @@ class Recorder:
         self._pay(event.subaccount, event.units)
 
     def _on_loss_collected(self, event: ev.LossCollected) -> None:
-        self._pay(event.subaccount, event.units)
+        self.collected_usd6 += self._pay(event.subaccount, event.units)
 
     def _on_lent_converted(self, event: Any) -> None:
-        self._pay(event.subaccount, event.usd6)
+        self.collected_usd6 += self._pay(event.subaccount, event.usd6)
 
     def _on_collateral_converted(self, event: ev.CollateralConverted) -> None:
-        self._pay(event.subaccount, event.usd6)
+        self.collected_usd6 += self._pay(event.subaccount, event.usd6)
 
     def _on_loss_socialized(self, event: ev.LossSocialized) -> None:
         self.socialized_usd6 += event.extinguished_usd6
@@ -182,19 +183,22 @@ class Recorder:
     def _on_claim_paid(self, event: ev.ClaimPaid) -> None:
         self.claims_paid_usd6 += event.units
 
-    def _pay(self, subaccount: str, usd6: int) -> None:
-        if subaccount in self.debts:
-            self.debts[subaccount] -= usd6
+    def _pay(self, subaccount: str, usd6: int) -> int:
+        """Take what was paid off an announced debt; gives what of it was for one."""
+        if subaccount not in self.debts:
+            return 0
+        self.debts[subaccount] -= usd6
+        return usd6
 
     def _on_deposit_applied(self, event: ev.DepositApplied) -> None:
         if event.sender != "customer":
             return
         self._count("deposits")
         self.applied_usd6 += event.applied_usd6
-        self.repaid_usd6 += event.applied_usd6
         self.credited_usd6 += self._value(event.asset, event.credited_units)
         self.held.pop(event.deposit_id, None)
-        self._pay(event.subaccount, event.applied_usd6)
+        # A deposit also meets what is below zero and not bankrupt yet (R28): applied, but to no debt yet.
+        self.repaid_usd6 += self._pay(event.subaccount, event.applied_usd6)
 
     def _on_deposit_held(self, event: ev.DepositHeld) -> None:
         self._count("deposits_held")

@@ -254,7 +254,8 @@ def _debt_section(results: dict[str, Any]) -> str:
     )
     settled = (
         f"Debts of {dollars(summary['bankrupt_usd6'])} arose. The fund paid {dollars(summary['covered_by_fund_usd6'])} "
-        f"for good, deposits paid {dollars(summary['repaid_by_deposits_usd6'])}, written off "
+        f"for good, deposits {dollars(summary['repaid_by_deposits_usd6'])}, what debtors still had "
+        f"{dollars(summary['collected_from_debtors_usd6'])}; written off "
         f"{dollars(summary['socialized_usd6'])}; outstanding at the end: {dollars(summary['outstanding_end_usd6'])}."
     )
     if summary["fund_owes_end_usd6"]:

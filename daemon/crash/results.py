@@ -128,6 +128,7 @@ def _debts(replay: Replay) -> dict[str, Any]:
         "outstanding_end_usd6": series["outstanding_usd6"][-1],
         "covered_by_fund_usd6": recorder.covered_usd6,
         "repaid_by_deposits_usd6": recorder.repaid_usd6,
+        "collected_from_debtors_usd6": recorder.collected_usd6,
         "socialized_usd6": recorder.socialized_usd6,
         "claims_peak_usd6": max(series["claims_usd6"]),
         "claims_end_usd6": series["claims_usd6"][-1],

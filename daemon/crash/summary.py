@@ -87,8 +87,8 @@ def _facts(results: dict[str, Any]) -> Table:
         ),
         (
             "  settled by",
-            f"fund {usd['covered_by_fund_usd6']}, deposits {usd['repaid_by_deposits_usd6']}, "
-            f"written off {usd['socialized_usd6']}",
+            f"fund {usd['covered_by_fund_usd6']}, deposits {usd['repaid_by_deposits_usd6']}, what debtors "
+            f"had {usd['collected_from_debtors_usd6']}, written off {usd['socialized_usd6']}",
         ),
         (
             "winners' claims",

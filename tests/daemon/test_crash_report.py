@@ -140,6 +140,23 @@ def test_subaccounts_are_counted_once_however_often_they_are_liquidated() -> Non
     assert 0 < summary["liquidated_subaccounts"] <= min(results()["accounts"], summary["liquidations"])
 
 
+def test_debts_that_arose_are_those_settled_and_those_left() -> None:
+    """To the unit; what a deposit paid of an account below zero that is not bankrupt yet is no debt's."""
+    for run in (results(), results_of(replayed(compressed("severe", 24), 200))):
+        summary = run["summary"]
+        paid = (
+            "covered_by_fund_usd6",
+            "repaid_by_deposits_usd6",
+            "collected_from_debtors_usd6",
+            "socialized_usd6",
+        )
+        settled_usd6 = sum(summary[name] for name in paid)
+        assert summary["bankrupt_usd6"] > 0
+        assert run["checks"][0]["what"] == "outstanding debts"
+        assert summary["bankrupt_usd6"] == settled_usd6 + run["checks"][0]["engine"]
+        assert 0 < summary["repaid_by_deposits_usd6"] <= summary["deposits_applied_usd6"]
+
+
 def test_what_the_fund_owes_is_said_wherever_claims_are() -> None:
     short = {
         **results()["summary"],
