@@ -2,13 +2,16 @@
 
 The packaged scenario `october` through the real engine: order books, borrow-lend, the waterfall, settlement
 every ten seconds, the invariants every second; one core, in processor time. How it grows is measured on the
-six minutes of the fall, its most expensive part. The alternative is the same crash without the screen (R33):
-every holder is checked exactly at every change of a price.
+six minutes of the fall, its most expensive part, up to 100,000 accounts; each size in a process of its own,
+so that its peak memory is its own. The alternative of the smallest is the same fall without the screen (R33):
+every holder is checked exactly at every change of a price. That of the others is the size before, in
+proportion: a ratio of 1 is time that grows as the accounts do, more is better.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import resource
 import time
 from pathlib import Path
 
@@ -17,63 +20,83 @@ from daemon.crash.replay import Crash, Replay, without_collector
 from daemon.crash.scenario import Scenario, load_scenario
 from engine.state import State
 
-from .report import Row
+from .report import Row, apart
 
 # The fall of the scenario: from second 1,500 to its bottom at 1,730.
 FALL_BEGINS_S, FALL_ENDS_S = 1_440, 1_800
+SIZES = (2_000, 10_000, 50_000, 100_000)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fall:
+    """What one fall took: processor time, peak memory of its process."""
+
+    seconds: float
+    megabytes: float
+    workload: str
 
 
 def run(quick: bool, block: Path | None) -> list[Row]:
-    """Replay hours and falls; `block` is of other benchmarks."""
+    """Replay an hour and falls; `block` is of other benchmarks."""
     del block
     hour = load_scenario("october")
-    fall = _from(hour, FALL_BEGINS_S, FALL_ENDS_S)
+    accounts, scenario = (300, dataclasses.replace(hour, duration_s=300)) if quick else (10_000, hour)
+    seconds, replay = _timed(scenario, accounts)
+    rows = [
+        Row(
+            question="a crash of an hour" if not quick else "the first five minutes of a crash",
+            workload=_workload(scenario, accounts, replay),
+            figure=seconds,
+            unit="s",
+            aim="" if quick else "10,000 subaccounts x 3,600 s in under 120 s",
+        ),
+        Row(
+            question="commands of that crash",
+            workload="all kinds, checks of the invariants and the recorder included",
+            figure=replay.exchange.commands / seconds,
+            unit="commands/s",
+        ),
+    ]
+    return rows + _growth((100, 300) if quick else SIZES)
+
+
+def _growth(sizes: tuple[int, ...]) -> list[Row]:
+    """Let the market fall on ever more accounts; a row each."""
+    falls = [apart(fall, accounts) for accounts in sizes]
+    without = apart(_fall_without_screen, sizes[0])
     rows = []
-    crowds = (300,) if quick else (10_000,)
-    for accounts in crowds:
-        scenario = dataclasses.replace(hour, duration_s=300) if quick else hour
-        seconds, replay = _timed(scenario, accounts)
+    for place, (accounts, one) in enumerate(zip(sizes, falls, strict=True)):
+        if place:
+            before = sizes[place - 1]
+            alternative = f"in proportion to {before:,} accounts"
+            other = falls[place - 1].seconds * accounts / before
+        else:
+            alternative, other = "every holder checked exactly at every price", without.seconds
+        each = f"{one.seconds / accounts * 1_000:.2f} ms and {one.megabytes / accounts * 1_000:.1f} KB"
         rows.append(
             Row(
-                question="a crash of an hour" if not quick else "the first five minutes of a crash",
-                workload=_workload(scenario, accounts, replay),
-                figure=seconds,
+                question=f"the fall on {accounts:,} accounts",
+                workload=f"{one.workload}; {each} an account, peak memory {one.megabytes:,.0f} MB",
+                figure=one.seconds,
                 unit="s",
-                aim="" if quick else "10,000 subaccounts x 3,600 s in under 120 s",
+                alternative=alternative,
+                alternative_figure=other,
+                ratio=other / one.seconds,
             )
         )
-        rows.append(
-            Row(
-                question="commands of that crash",
-                workload="all kinds, checks of the invariants and the recorder included",
-                figure=replay.exchange.commands / seconds,
-                unit="commands/s",
-            )
-        )
-    small, large = (100, 300) if quick else (2_000, 20_000)
-    first, _ = _timed(fall, small)
-    without, _ = _timed(fall, small, screen=False)
-    second, replay = _timed(fall, large)
-    rows.append(
-        Row(
-            question="the fall alone, with the screen",
-            workload=f"{small:,} accounts, {fall.duration_s} s",
-            figure=fall.duration_s / first,
-            unit="market seconds/s",
-            alternative="every holder checked exactly at every price",
-            alternative_figure=fall.duration_s / without,
-            ratio=without / first,
-        )
-    )
-    rows.append(
-        Row(
-            question=f"how the fall grows from {small:,} to {large:,} accounts",
-            workload=_workload(fall, large, replay) + "; 1 is proportional",
-            figure=(second / first) / (large / small),
-            unit="x proportional",
-        )
-    )
     return rows
+
+
+def fall(accounts: int, *, screen: bool = True) -> Fall:
+    """Replay the fall; for a process of its own."""
+    scenario = _from(load_scenario("october"), FALL_BEGINS_S, FALL_ENDS_S)
+    seconds, replay = _timed(scenario, accounts, screen=screen)
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Fall(seconds, megabytes, _workload(scenario, accounts, replay))
+
+
+def _fall_without_screen(accounts: int) -> Fall:
+    return fall(accounts, screen=False)
 
 
 def _timed(scenario: Scenario, accounts: int, *, screen: bool = True) -> tuple[float, Replay]:

@@ -6,13 +6,18 @@ an aim is printed beside the figure and left to the reader.
 
 from __future__ import annotations
 
+import multiprocessing
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 from rich.console import Console
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,12 @@ def median_seconds(work: Callable[[], object], passes: int = 5) -> float:
         work()
         taken.append(time.perf_counter() - begun)
     return statistics.median(taken)
+
+
+def apart(work: Callable[[int], Answer], size: int) -> Answer:
+    """Run in a fresh process, so that its peak memory is its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, size).result()
 
 
 def readable(value: float) -> str:

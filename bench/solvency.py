@@ -21,7 +21,6 @@ from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -30,13 +29,12 @@ from solvency.keys import MasterSecret
 from solvency.model import Balances, Holding, Snapshot
 from solvency.verifier import Asset
 
-from .report import Row
+from .report import Row, apart
 
 WORKERS = 2
 DEBTOR_SHARE_PERCENT = 5
 AIM = "one balance: < 100 ms native, < 1 s in wasm"
 JAVASCRIPT = Path(__file__).resolve().parent.parent / "tests" / "solvency" / "js"
-Answer = TypeVar("Answer")
 Rows = list[dict[str, object]]
 
 
@@ -109,12 +107,6 @@ def _tree(leaves: int) -> tuple[float, float, float]:
     with ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn")) as pool:
         tree.build(bytes(32), 0, rows, pool)
     return time.perf_counter() - begun, _cpu_seconds(), _peak_mb()
-
-
-def apart(work: Callable[[int], Answer], size: int) -> Answer:
-    """Run in a fresh process, so that its peak memory is its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work, size).result()
 
 
 def row(question: str, workload: str, figure: float, unit: str, **more: object) -> dict[str, object]:

@@ -215,7 +215,8 @@ def _tick(state: State, command: cm.Tick) -> Outcome:
     losers = _settle(state, out)
     # A haircut can cost a subaccount its maintenance margin; what closing it moved is settled as well.
     if run_liquidations(state, out):
-        losers += [one for one in _settle(state, out) if one not in losers]
+        known = {one.id for one in losers}
+        losers += [one for one in _settle(state, out) if one.id not in known]
     for one in losers:
         declare_if_bankrupt(state, one, out)
     cover_debts(state, out)
