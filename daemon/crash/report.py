@@ -278,7 +278,11 @@ def _gate_section(results: dict[str, Any]) -> str:
         f'<th>reason</th><th>statement</th><th class="n">count</th></tr>{rows}</table></div></section>'
     )
     cards = (
-        chart("gate", "Withdrawals: what the gate decided", "passed at once, queued, refused"),
+        chart(
+            "gate",
+            "Withdrawals: what the gate decided",
+            "passed at once, queued by the gate, refused for what the customer has or owes",
+        ),
         chart("queue", "Withdrawals waiting", "for the pool gate, the velocity guard or reserves"),
         chart("utilization", "Utilization of the lending pools", "borrowed over lent"),
         table,
