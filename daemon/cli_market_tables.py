@@ -287,6 +287,8 @@ def liquidations(body: Any) -> None:
         (f"insurance fund, {word}", ", ".join(amount(u, a) for a, u in fund[name].items()) or "-")
         for word, name in (("cash", "cash_units"), ("lent", "lent_units"), ("owes", "owed_units"))
     ]
+    short = f"{usd(fund['short_usd6'])} since {instant(fund['short_since_ns'])}"
+    fund_rows.append(("insurance fund, lacks", short if fund["short_since_ns"] else "-"))
     pairs("", [("outstanding negative equity", debt), *fund_rows])
 
 

@@ -227,6 +227,8 @@ def liquidations_view(state: State, now_ns: int, most: int) -> mb.LiquidationsBo
             lent_units={asset: lent_units(state, fund, asset) for asset in sorted(fund.lent)},
             owed_units={asset: owed_units(state, fund, asset) for asset in sorted(fund.borrowed)},
             unsettled_usd6=fund.unsettled_usd6,
+            short_usd6=state.fund_short_usd6,
+            short_since_ns=state.fund_short_since_ns or None,
         ),
     )
 

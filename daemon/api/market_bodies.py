@@ -293,12 +293,18 @@ class InLiquidationBody(msgspec.Struct):
 
 
 class FundBody(msgspec.Struct):
-    """The insurance fund; unsettled below zero is what it owes the settlement pool."""
+    """The insurance fund; unsettled below zero is what it owes the settlement pool.
+
+    short_usd6 is what it has lacked ever since short_since_ns, which is None while it lacks nothing: after
+    the write-off time that is cut from the claims behind it (R27).
+    """
 
     cash_units: dict[str, int]
     lent_units: dict[str, int]
     owed_units: dict[str, int]
     unsettled_usd6: int
+    short_usd6: int
+    short_since_ns: int | None
 
 
 class LiquidationsBody(msgspec.Struct):

@@ -215,6 +215,14 @@ async def test_r25_a_liquidation_is_seen_in_the_public_numbers(here: World) -> N
     assert 140 * DOLLAR_E8 < begins_e8 < 150 * DOLLAR_E8
     quiet = await here.client.get("liquidations")
     assert (quiet["in_liquidation"], [one["fills"] for one in quiet["stages"]]) == (0, [0, 0, 0, 0])
+    assert quiet["insurance_fund"] == {
+        "cash_units": {},
+        "lent_units": {},
+        "owed_units": {},
+        "unsettled_usd6": 0,
+        "short_usd6": 0,
+        "short_since_ns": None,
+    }
     await nothing_happens_above_that_price_and_something_at_it(here, begins_e8)
     await here.at(20)
     # A bid inside the band: the book takes a step of at most a quarter of the depth.
