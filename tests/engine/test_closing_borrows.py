@@ -1,0 +1,165 @@
+"""R21, R22: what is lent comes home first, in which order borrows are closed, and when that stops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from engine import commands as cm
+from engine.apply import Accepted
+from engine.events import BorrowTakenOver, LiquidationEnded, Redeemed, SpotTraded
+from engine.margin import margin_of
+from engine.params import default_params
+from engine.stages import stage_shares
+from tests.engine.conftest import DOLLAR_E8, SOL, USDC, Exchange
+
+CENT_E8 = 10**6
+BTC = 10**8
+
+
+def of(events: tuple[Any, ...], kind: type) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def index(exchange: Exchange, sol_cents: int, btc_usd: int = 60_000) -> tuple[Any, ...]:
+    prices = (("SOL", sol_cents * CENT_E8), ("BTC", btc_usd * DOLLAR_E8))
+    return exchange.must(cm.UpdatePrices, prices, ())
+
+
+def lenders(exchange: Exchange) -> Exchange:
+    """Open 1/0, 1/1, 2/0, 3/0, nobody lends by himself; 3/0 has lent 1,000 SOL, 10 BTC and $100,000, and
+    keeps $100,000, 1,000 SOL and 10 BTC to make markets with.
+    """
+    for name in ("1/0", "1/1", "2/0", "3/0"):
+        if name not in exchange.state.subaccounts:
+            exchange.open(name)
+        exchange.must(cm.SetLending, name, 0, 0, 0)
+    for asset, units in (("SOL", 1_000 * SOL), ("BTC", 10 * BTC), ("USDC", 100_000 * USDC)):
+        exchange.deposit("3/0", 2 * units, asset)
+        exchange.must(cm.Lend, "3/0", asset, units)
+    return exchange
+
+
+def offer(exchange: Exchange, market: str, side: str, units: int, price_cents: int) -> None:
+    exchange.must(cm.PlaceOrder, "3/0", market, side, "post_only", units, price_cents * CENT_E8)
+
+
+def owing_both(exchange: Exchange) -> Exchange:
+    """Let 1/0 owe 20 SOL ($3,000) and 0.01 BTC ($600), both given away, with $4,000 behind it; asks of both.
+
+    As many as a step can want are offered at the index that a test sets: SOL at 160.70 or 161, BTC at 60,000.
+    """
+    lenders(exchange)
+    exchange.deposit("1/0", 4_000 * USDC)
+    exchange.must(cm.Borrow, "1/0", "SOL", 20 * SOL)
+    exchange.must(cm.Borrow, "1/0", "BTC", BTC // 100)
+    exchange.must(cm.Transfer, "1/0", "1/1", "SOL", 20 * SOL)
+    exchange.must(cm.Transfer, "1/0", "1/1", "BTC", BTC // 100)
+    offer(exchange, "BTC/USDC", "sell", BTC, 60_000_00)
+    return exchange
+
+
+def test_r21_what_is_lent_is_redeemed_as_far_as_the_pools_have_cash(exchange: Exchange) -> None:
+    """R21, R10: of 10 SOL lent the pool has 0.5 (95% are borrowed, above the throttle), of $500 all.
+
+    1/0: $100 and $500 lent, 10 SOL at 0.9 / (1 + 0.001 x 3.162278) = 1,345.74; long 300 SOL from 150. At
+    145.40 a loss of 1,380: 565.74 of 300 x 145.4 x 1.35% = 588.87.
+    """
+    exchange.open("4/0")
+    for name in ("1/0", "2/0", "4/0"):
+        exchange.must(cm.SetLending, name, 0, 0, 0)
+    for name in ("2/0", "4/0"):
+        exchange.deposit(name, 20_000 * USDC)
+    exchange.deposit("1/0", 600 * USDC)
+    exchange.deposit("1/0", 10 * SOL, "SOL")
+    exchange.must(cm.Lend, "1/0", "USDC", 500 * USDC)
+    exchange.must(cm.Lend, "1/0", "SOL", 10 * SOL)
+    exchange.must(cm.Borrow, "4/0", "SOL", 9_500_000_000)
+    assert isinstance(exchange.trade("1/0", "2/0", 300 * SOL, 150), Accepted)
+    events = exchange.must(cm.UpdatePrices, (), (("SOL-PERP", 145_40 * CENT_E8),))
+    assert list(exchange.state.liquidations) == ["1/0"]
+    assert [(one.asset, one.units) for one in of(events, Redeemed)] == [
+        ("SOL", 500_000_000),
+        ("USDC", 500 * USDC),
+    ]
+    assert (exchange.cash("1/0"), exchange.cash("1/0", "SOL")) == (600 * USDC, 500_000_000)
+    assert (exchange.lent("1/0"), exchange.lent("1/0", "SOL")) == (0, 9_500_000_000)
+
+
+def test_r22_the_borrow_with_the_larger_maintenance_margin_is_closed_first(exchange: Exchange) -> None:
+    """R22: SOL at 161: 4,000 - 3,220 - 600 = 180 of 161 + 30 = 191. First a tenth of the SOL, then of the
+    BTC.
+
+    Each is bought at the index, so 180 stay; after 2 SOL the margin is 144.9 + 30 = 174.9, 105% of it
+    183.645.
+    """
+    owing_both(exchange)
+    offer(exchange, "SOL/USDC", "sell", 20 * SOL, 161_00)
+    bought = of(index(exchange, 161_00), SpotTraded)
+    assert [(one.market, one.units) for one in bought] == [
+        ("SOL/USDC", 2 * SOL),
+        ("BTC/USDC", BTC // 1_000),
+    ]
+    assert margin_of(exchange.state, "1/0").net_equity_usd6 == 180 * USDC
+    assert margin_of(exchange.state, "1/0").maintenance_margin_usd6 == 171_900_000
+
+
+def test_r22_a_borrow_is_left_alone_when_the_one_before_it_was_enough(exchange: Exchange) -> None:
+    """R22: SOL at 160.70: 186 of 190.70; after 2 SOL 186 of 174.63, 105% of which are 183.3615: recovered."""
+    owing_both(exchange)
+    offer(exchange, "SOL/USDC", "sell", 20 * SOL, 160_70)
+    events = index(exchange, 160_70)
+    assert [(one.market, one.units) for one in of(events, SpotTraded)] == [("SOL/USDC", 2 * SOL)]
+    assert events[-1] == LiquidationEnded("1/0", "recovered")
+    assert (exchange.owed("1/0", "SOL"), exchange.owed("1/0", "BTC")) == (18 * SOL, BTC // 100)
+
+
+def test_r22_the_fund_takes_nothing_over_when_the_book_was_enough(make_exchange: type[Exchange]) -> None:
+    """R22.4: without patience the first step is one of the stage "backstop": the book first, then
+    "recovered?".
+
+    1/0 has 3,400 and owes 20 SOL: at 162 160 of 162; after 2 SOL bought 160 of 145.8, 105% of it 153.09.
+    """
+    exchange = make_exchange(replace(default_params(), stage1_patience=0))
+    exchange.open("1/0")
+    exchange.prices(150)
+    lenders(exchange)
+    exchange.deposit("1/0", 3_400 * USDC)
+    exchange.must(cm.Borrow, "1/0", "SOL", 20 * SOL)
+    exchange.must(cm.Transfer, "1/0", "1/1", "SOL", 20 * SOL)
+    offer(exchange, "SOL/USDC", "sell", 20 * SOL, 162_00)
+    events = index(exchange, 162_00)
+    assert [one.units for one in of(events, SpotTraded)] == [2 * SOL]
+    assert not of(events, BorrowTakenOver)
+    assert events[-1] == LiquidationEnded("1/0", "recovered")
+    assert exchange.owed("insurance_fund", "SOL") == 0
+    assert exchange.owed("1/0", "SOL") == 18 * SOL
+
+
+def test_r22_dollars_are_raised_from_the_lowest_haircut_first(make_exchange: type[Exchange]) -> None:
+    """R22.2: 1/0 owes $1,500 and holds 10 SOL and 0.02 BTC; with haircuts of 1% and 3% SOL is sold before
+    BTC.
+
+    SOL at 76, BTC at 45,000: 760 x 0.9 / 1.003163 = 681.84 and 900 x 0.95 / 1.001415 = 853.79, less 1,500:
+    35.63 of 2.5% = 37.50. A tenth of each is sold: 1 SOL for 76, 0.002 BTC for 90; together they repay 166.
+    """
+    base = default_params()
+    assets = tuple([replace(one, haircut_ppm=10_000) if one.symbol == "SOL" else one for one in base.assets])
+    exchange = make_exchange(replace(base, assets=assets))
+    exchange.open("1/0")
+    exchange.prices(150)
+    lenders(exchange)
+    exchange.deposit("1/0", 10 * SOL, "SOL")
+    exchange.deposit("1/0", BTC // 50, "BTC")
+    exchange.must(cm.Borrow, "1/0", "USDC", 1_500 * USDC)
+    exchange.must(cm.Transfer, "1/0", "1/1", "USDC", 1_500 * USDC)
+    offer(exchange, "SOL/USDC", "buy", 10 * SOL, 76_00)
+    offer(exchange, "BTC/USDC", "buy", BTC // 10, 45_000_00)
+    sold = of(index(exchange, 76_00, 45_000), SpotTraded)
+    assert [(one.market, one.units, one.notional_usd6) for one in sold] == [
+        ("SOL/USDC", SOL, 76 * USDC),
+        ("BTC/USDC", BTC // 500, 90 * USDC),
+    ]
+    assert exchange.owed("1/0") == 1_334 * USDC
+    book = stage_shares(exchange.state, exchange.now_ns)[0]
+    assert (book.notional_usd6, book.fills, book.subaccounts) == (166 * USDC, 2, 1)
