@@ -17,12 +17,13 @@ from rich.console import Console
 from chain.errors import ChainError
 from daemon.demo.checks import Checks
 from daemon.demo.crash import Crash
+from daemon.demo.market import Market
 from daemon.demo.stage import stage
 from daemon.demo.whole import Whole
 from daemon.errors import DaemonError
 
 
-class Story(Crash, Whole):
+class Story(Crash, Whole, Market):
     """All chapters in one hand."""
 
 
@@ -63,6 +64,7 @@ async def _play(folder: Path, console: Console, checks: Checks) -> None:
             story.a_deposit_and_a_kill,
             story.another_asset,
             story.payouts_and_another_kill,
+            story.the_market_goes_on,
             story.the_books,
         ):
             await chapter()
