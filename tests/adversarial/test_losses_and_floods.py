@@ -1,19 +1,14 @@
-"""Dumping losses on the fund, washing loans, dust, floods of orders (R6, R10, R12, R23, R24, R26)."""
+"""Dumping losses on the fund, washing loans, dust, open orders (R6, R10, R12, R23, R24, R26)."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from engine import commands as cm
-from engine.apply import apply
 from engine.events import AutoDeleveraged, BackstopFilled, DebtCovered
 from engine.margin import margin_of
 from engine.outcome import Accepted, Rejected
-from engine.params import default_params
 from engine.pool import lent_units, owed_units
 from engine.rejects import RejectReason
-from engine.state import new_state
-from tests.engine.conftest import DOLLAR_E8, SECOND, SOL, START_NS, USDC, Exchange
+from tests.engine.conftest import SOL, USDC, Exchange
 
 
 def _worth(exchange: Exchange, *names: str) -> int:
@@ -173,28 +168,3 @@ def test_r12_open_orders_are_bounded_per_subaccount_and_market(exchange: Exchang
     assert isinstance(exchange.order("1/0", "buy", 10**7, 140, "ioc"), Accepted)
     exchange.must(cm.CancelAllOrders, "1/0", "SOL-PERP")
     assert isinstance(exchange.order("1/0", "buy", 10**7, 140), Accepted)
-
-
-def test_r4_a_flood_of_orders_leaves_no_memory_behind() -> None:
-    """20,000 orders placed and cancelled: the books end empty, of the answers the last 1,000 are kept.
-
-    Fifty times this makes a million: nothing in the state grows with their number but the counters.
-    """
-    params = replace(default_params(), remembered_orders=1_000)
-    state = new_state(params)
-    apply(
-        state, cm.UpdatePrices("p", START_NS, (("SOL", 150 * DOLLAR_E8),), (("SOL-PERP", 150 * DOLLAR_E8),))
-    )
-    apply(state, cm.OpenSubaccount("o", START_NS, "1/0"))
-    apply(state, cm.Deposit("d", START_NS, "1/0", "USDC", 10**12, "wallet"))
-    for number in range(10_000):
-        now_ns = START_NS + number * SECOND // 1_000
-        order = cm.PlaceOrder(f"n{number}", now_ns, "1/0", "SOL-PERP", "buy", "limit", 10**7, 149 * DOLLAR_E8)
-        assert isinstance(apply(state, order), Accepted)
-        book = state.books["SOL-PERP"]
-        cancel = cm.CancelOrder(f"x{number}", now_ns, "1/0", "SOL-PERP", book.last_order_id)
-        assert isinstance(apply(state, cancel), Accepted)
-    assert book.orders == {} and book.by_owner == {} and book.by_client_id == {}
-    assert book.last_order_id == 10_000
-    assert len(state.order_answers) <= 1_000
-    assert len(state.answers) + len(state.recent_answers) <= 1_010
