@@ -92,9 +92,11 @@ def idle_lenders(state: State, asset: str) -> list[tuple[Subaccount, int]]:
 
 
 def lend_idle(state: State, out: list[Event]) -> None:
-    """Lend idle cash of every asset that somebody borrows (R10): a loan that nobody takes earns nothing."""
-    for asset, pool in state.pools.items():
-        if pool.borrowed_shares and state.idle[asset]:
+    """Lend idle cash of every asset that somebody borrows (R10), in the order of the assets: a loan that
+    nobody takes earns nothing.
+    """
+    for asset in state.assets:
+        if state.pools[asset].borrowed_shares and state.idle[asset]:
             for one, units in idle_lenders(state, asset):
                 lend(state, one, asset, units, out)
 

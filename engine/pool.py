@@ -246,8 +246,12 @@ def available_units(state: State, one: Subaccount, asset: str) -> int:
 
 
 def _owed_and_lent(pool: LendingPool, more_shares: int = 0) -> tuple[int, int]:
-    """Give what is owed and what is lent, x 10^18, for ratios: owed <= lent, lent > 0."""
+    """Give what is owed and what is lent, x 10^18, for ratios: owed <= lent, lent > 0.
+
+    Residues of a pool that every lender has left can be owed to nobody: utilization is 1 then (R9).
+    """
     owed = pool.borrowed_shares * pool.borrow_index_e18
     lent = (pool.lent_shares + more_shares) * pool.lend_index_e18
-    # Residues of a pool that everybody has left can be owed to nobody.
-    return min(owed, lent), max(lent, 1)
+    if not lent:
+        return (1, 1) if owed else (0, 1)
+    return min(owed, lent), lent

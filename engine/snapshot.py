@@ -235,7 +235,8 @@ def _lending_row(one: Subaccount) -> list[object]:
 
 
 def _load_lending(state: State, plain: dict[str, Any]) -> None:
-    state.pools = {key: unrow(one, LendingPool, key) for key, one in plain["pools"].items()}
+    for asset in state.assets:
+        state.pools[asset] = unrow(plain["pools"][asset], LendingPool, asset)
     for name, auto, lent, borrowed in plain["lending"]:
         one = state.subaccounts[build(name, str, "lending")]
         lend, borrow, repay = build(auto, tuple[int, int, int], "lending")

@@ -9,7 +9,7 @@ from decimal import Decimal, localcontext
 import pytest
 
 from engine import commands as cm
-from engine.apply import Accepted, Rejected
+from engine.apply import Accepted, Rejected, apply
 from engine.balances import LedgerError
 from engine.events import Borrowed, InterestAccrued, Lent, Redeemed
 from engine.invariants import check, check_totals
@@ -448,3 +448,35 @@ def test_r10_in_liquidation_nobody_lends_or_borrows(pool: Exchange) -> None:
     for kind in (cm.Lend, cm.Borrow):
         outcome = pool.send(kind, "1/0", "SOL", SOL)
         assert isinstance(outcome, Rejected) and outcome.reason is RejectReason.IN_LIQUIDATION
+
+
+def test_r10_r5_idle_cash_is_lent_in_the_order_of_the_assets_also_after_a_snapshot(
+    exchange: Exchange,
+) -> None:
+    """R10, R5: SOL stands before USDC or behind it in a dump; the answer of a tick must not depend on it."""
+    exchange.open("3/0", "4/0")
+    for name in ("1/0", "2/0"):
+        exchange.must(cm.SetLending, name, 0, 0, 0)
+    exchange.deposit("1/0", 10_000 * USDC)
+    exchange.deposit("1/0", 100 * SOL, "SOL")
+    exchange.deposit("2/0", 100 * SOL, "SOL")
+    exchange.must(cm.Lend, "1/0", "SOL", 2 * SOL)
+    exchange.must(cm.Lend, "1/0", "USDC", 200 * USDC)
+    exchange.must(cm.Borrow, "2/0", "SOL", SOL)
+    exchange.must(cm.Borrow, "2/0", "USDC", 100 * USDC)
+    exchange.deposit("3/0", 10 * SOL, "SOL")
+    exchange.deposit("4/0", 500 * USDC)
+    copy = load_state(dump_state(exchange.state))
+    tick = cm.Tick("tick", exchange.now_ns)
+    answers = [apply(state, tick) for state in (exchange.state, copy)]
+    assert answers[0] == answers[1]
+    lent = [(one.asset, one.subaccount) for one in answers[0].events if isinstance(one, Lent)]
+    assert lent == [("USDC", "4/0"), ("SOL", "3/0")]
+    assert dump_state(exchange.state) == dump_state(copy)
+
+
+def test_r9_utilization_is_one_when_something_is_owed_and_nothing_lent() -> None:
+    """R9: residues can outlive the last lender's shares: who still owes them pays the rate at full."""
+    lending = LendingParams()
+    assert borrow_rate_e18(lending, pool_of(0, 5)) == lending.rate_at_full_ppm * 10**12
+    assert borrow_rate_e18(lending, pool_of(0, 0)) == lending.rate_at_zero_ppm * 10**12
