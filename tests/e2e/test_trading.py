@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from daemon.api.client import ApiError
+from daemon.api.client import ApiError, NotRunning
 
 from .harness import SOL, START_NS, USDC, World, command, wallet, world
 
@@ -214,6 +214,28 @@ async def test_after_a_kill_orders_trades_and_answers_are_still_there(here: Worl
     assert (await here.client.get("status", full="true"))["breaches"] == []
 
 
+async def test_a_kill_at_any_step_of_an_order_makes_it_one_order(here: World) -> None:
+    await opened(here)
+    await place(here, "ask", BEN, "sell", 10 * SOL, "150")
+    steps = ("batch.applied", "batch.committing", "batch.committed", "batch.acknowledged")
+    for number, step in enumerate(steps, start=1):
+        assert here.process is not None
+        here.process.kill()
+        await here.start(kill_at=f"{step}:1")
+        body = order(f"take-{number}", ADA, "buy", SOL, "150")
+        with pytest.raises(NotRunning):
+            await here.client.post("orders", **body)
+        await asyncio.to_thread(here.process.popen.wait, 30)
+        await here.start()
+        # Whoever lost the answer asks again: before the commit nothing was done, after it all of it.
+        again = await here.client.post("orders", **body)
+        assert (again["sequence"] is None) is (step in steps[2:])
+        assert again["order"]["filled_units"] == SOL
+        assert len(await here.client.get("trades", market="SOL-PERP")) == number
+    (mine,) = (await here.client.get("positions", subaccount=ADA))["positions"]
+    assert mine["base_units"] == 4 * SOL
+
+
 async def test_r12_a_market_lets_in_what_its_state_says(here: World) -> None:
     await opened(here)
     await place(here, "ask", BEN, "sell", SOL, "150")
@@ -407,3 +429,65 @@ async def test_the_command_line_trades(here: World) -> None:
     ]
     for words, part in wrong:
         assert part in await told(*words, status=1), words
+
+
+GARBAGE: tuple[Any, ...] = (
+    None, True, -1, 0, 1, 2**63, 2**64, 10**40, 1.5, "", "x", "é", "\x00", "9" * 400, "-0", "1e9", [], {},
+    [None], {"a": 1}, ADA, "fees", "insurance_fund", "SOL", "SOL-PERP", "SOL/USDC", "😀",
+)  # fmt: skip
+
+
+async def test_no_garbage_is_an_error_of_ours_or_breaks_an_invariant(here: World) -> None:
+    await opened(here)
+    await place(here, "ask", BEN, "sell", SOL, "150")
+    lending = {"id": "g", "subaccount": ADA, "asset": "USDC", "units": 10 * USDC}
+    good: dict[str, dict[str, Any]] = {
+        "orders": order("g", ADA, "buy", SOL, "150", kind="ioc", reduce_only=False, client_order_id="c"),
+        "orders/cancel": {"id": "g", "subaccount": BEN, "market": "SOL-PERP", "order_id": 1},
+        "orders/cancel-all": {"id": "g", "subaccount": ADA, "market": "SOL-PERP"},
+        "markets/state": {"id": "g", "market": "SOL-PERP", "state": "open"},
+        "quotes": {"id": "g", "asset": "SOL", "quotes": [{"feed": "a", "source": "b", "price": "150"}]},
+        "prices": {"id": "g", "index": {"SOL": "150"}, "mark": {"SOL-PERP": "150"}},
+        "lend": lending,
+        "redeem": lending,
+        "borrow": lending,
+        "repay": lending,
+        "lending": {"id": "g", "subaccount": ADA, "auto_lend": True, "auto_borrow": True, "auto_repay": True},
+        "backstop/capacity": {
+            "subaccount": ADA, "market": "SOL-PERP", "per_minute_usd6": 1, "per_hour_usd6": 1
+        },
+    }  # fmt: skip
+    answers: dict[str, int] = {}
+    for path, body in good.items():
+        for name in body:
+            for number, value in enumerate(GARBAGE):
+                named = {} if name == "id" or "id" not in body else {"id": f"{path}-{name}-{number}"}
+                try:
+                    await here.client.post(path, **{**body, **named, name: value})
+                    code = "done"
+                except ApiError as error:
+                    code = error.code
+                    assert error.status in (400, 404, 409), (path, name, value, error)
+                answers[code] = answers.get(code, 0) + 1
+    assert "internal_error" not in answers
+    assert {"malformed_request", "malformed_command", "unknown_market", "unknown_asset"} <= answers.keys()
+    for path in (
+        "markets",
+        "market",
+        "depth",
+        "trades",
+        "orders",
+        "positions",
+        "lending",
+        "adl",
+        "liquidations",
+    ):
+        for value in ("", "x", "é", "9" * 400, "\x00", "7/0'; DROP TABLE trades"):
+            query = {"market": value, "subaccount": value, "levels": value, "last": value}
+            try:
+                await here.client.get(path, **query)
+            except ApiError as error:
+                assert error.status in (400, 404), (path, value, error)
+    assert (await here.client.get("status", full="true"))["breaches"] == []
+    assert here.process is not None
+    assert "Traceback" not in here.process.log()
