@@ -305,8 +305,10 @@ class State:
         return sorted((self.subaccounts[one] for one in ids), key=by_order)
 
     def next_settlement_ns(self) -> int:
-        """Say when the next settlement tick is due (R26); 0 before the first."""
-        return self.last_tick_ns + self.params.settlement_interval_ns if self.last_tick_ns else 0
+        """Say when the next settlement tick is due (R26), now when it is late; 0 before the first."""
+        if not self.last_tick_ns:
+            return 0
+        return max(self.last_tick_ns + self.params.settlement_interval_ns, self.last_time_ns)
 
 
 def new_state(params: Params) -> State:
