@@ -157,7 +157,11 @@
   // Figures above the bars of a sweep.
   function write(u, words, values) {
     const c = u.ctx;
-    c.save(); c.fillStyle = css("--ink"); c.font = `600 ${11 * devicePixelRatio}px Inter, "Segoe UI", system-ui, sans-serif`; c.textAlign = "center"; c.textBaseline = "bottom";
+    const face = (size) => `600 ${size * devicePixelRatio}px Inter, "Segoe UI", system-ui, sans-serif`;
+    c.save(); c.fillStyle = css("--ink"); c.font = face(11); c.textAlign = "center"; c.textBaseline = "bottom";
+    // Between narrow bars the figures are smaller, so that none runs into the next.
+    const room = u.valToPos(1, "x", true) - u.valToPos(0, "x", true), widest = Math.max(...words.map((word) => c.measureText(word).width)) + 4 * devicePixelRatio;
+    if (widest > room) c.font = face(Math.max(7, 11 * room / widest));
     words.forEach((word, i) => c.fillText(word, u.valToPos(i, "x", true), u.valToPos(Math.max(0, values[i]), "y", true) - 4 * devicePixelRatio));
     c.restore();
   }
