@@ -244,3 +244,18 @@ def test_r13_a_stale_index_makes_block_trades_reduce_only(exchange: Exchange) ->
     outcome = exchange.trade("1/0", "2/0", SOL, 150)
     assert isinstance(outcome, Rejected) and outcome.reason is RejectReason.MARKET_REDUCE_ONLY
     assert isinstance(exchange.trade("2/0", "1/0", SOL, 150), Accepted)
+
+
+def test_r19_a_debt_that_has_not_ended_forbids_block_trades_and_orders(indebted: Exchange) -> None:
+    """R19, R27: 1/0 owes 1,000; 2,000 from a sibling make it solvent, but the debt ends at the tick."""
+    indebted.open("1/1")
+    indebted.deposit("1/1", 2_000 * USDC)
+    indebted.must(cm.Transfer, "1/1", "1/0", "USDC", 2_000 * USDC)
+    assert margin_of(indebted.state, "1/0").account_value_usd6 == 1_000 * USDC
+    for outcome in (indebted.trade("1/0", "2/0", SOL, 130), indebted.order("1/0", "buy", SOL, 130)):
+        assert isinstance(outcome, Rejected)
+        assert outcome.reason is RejectReason.OUTSTANDING_NEGATIVE_EQUITY
+    indebted.tick()
+    assert (indebted.cash("1/0"), indebted.state.debts) == (1_000 * USDC, {})
+    assert isinstance(indebted.trade("1/0", "2/0", SOL, 130), Accepted)
+    assert isinstance(indebted.order("1/0", "buy", SOL, 130), Accepted)

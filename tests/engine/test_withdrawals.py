@@ -11,7 +11,8 @@ from engine import commands as cm
 from engine.apply import Accepted, Rejected
 from engine.events import WithdrawalPaid, WithdrawalQueued, WithdrawalReserved, WithdrawalReturned
 from engine.gates import gate_status, owed_to_customers_units
-from engine.params import default_params
+from engine.margin import margin_of
+from engine.params import LendingParams, Params, default_params
 from engine.rejects import RejectReason
 from engine.snapshot import dump_state, load_state, state_hash
 from engine.withdrawals import withdrawable_units
@@ -217,9 +218,9 @@ def test_r31_queued_survives_a_snapshot(indebted: Exchange) -> None:
     assert list(copy.queued) == ["w"] and state_hash(copy) == state_hash(indebted.state)
 
 
-def grown(make_exchange: type[Exchange], hours: int) -> Exchange:
+def grown(make_exchange: type[Exchange], hours: int, params: Params | None = None) -> Exchange:
     """Give an exchange whose USDC pool stood at 1,000 for some hours, ticked every hour."""
-    exchange = make_exchange()
+    exchange = make_exchange(params)
     exchange.open("1/0", "2/0")
     exchange.deposit("1/0", 1_000 * USDC)
     exchange.tick()
@@ -384,3 +385,109 @@ def test_r31_what_comes_back_repays_a_borrow_first(indebted: Exchange) -> None:
     kinds = [type(one).__name__ for one in indebted.must(cm.CancelWithdrawal, "3/0", "w")]
     assert kinds == ["WithdrawalReturned", "Repaid"]
     assert indebted.owed("3/0") == 0
+
+
+def held_by_both_gates(exchange: Exchange) -> int:
+    """Let 2/0 owe 100 that nobody covers, 10 s ago, to 1/0, whose pool has stood at 1,000 for a day; give the
+    end of the pool gate. 1/0's 900 of then 1,100 are small to neither gate: 200 < 75% of 1,000.
+    """
+    exchange.prices(150)
+    exchange.backstop()
+    exchange.deposit("2/0", 100 * USDC)
+    assert isinstance(exchange.trade("2/0", "1/0", 10 * SOL, 150), Accepted)
+    exchange.prices(130)
+    assert isinstance(exchange.trade("1/0", "90/0", 10 * SOL, 130), Accepted)
+    exchange.tick()
+    exchange.wait(10)
+    exchange.attest()
+    assert exchange.cash("1/0") == 1_100 * USDC
+    until_ns = gate_status(exchange.state, "USDC", exchange.now_ns).pool_gate_until_ns
+    assert until_ns == exchange.now_ns + (30 * MINUTE - 10) * SECOND
+    return until_ns
+
+
+def test_r31_r32_when_both_gates_hold_the_velocity_guard_may_end_later(
+    make_exchange: type[Exchange],
+) -> None:
+    """R31, R32: 30 minutes less 10 seconds against 24 hours: the guard's end is told, and kept."""
+    exchange = grown(make_exchange, 24)
+    pool_until_ns = held_by_both_gates(exchange)
+    outcome = exchange.withdraw("1/0", 900 * USDC, id="w")
+    assert isinstance(outcome, Accepted)
+    (queued,) = outcome.events
+    assert isinstance(queued, WithdrawalQueued)
+    assert (queued.gate, queued.until_ns) == ("velocity", exchange.now_ns + 24 * HOUR * SECOND)
+    exchange.now_ns = pool_until_ns
+    exchange.attest()
+    assert exchange.state.withdrawals["w"].status == "queued"
+
+
+def test_r31_r32_when_both_gates_hold_the_pool_gate_may_end_later(make_exchange: type[Exchange]) -> None:
+    """R31, R32: with a guard of 10 minutes at most, the pool gate's 29 minutes and 50 seconds count."""
+    params = replace(default_params(), velocity_max_ns=10 * MINUTE * SECOND)
+    exchange = grown(make_exchange, 24, params)
+    pool_until_ns = held_by_both_gates(exchange)
+    outcome = exchange.withdraw("1/0", 900 * USDC, id="w")
+    assert isinstance(outcome, Accepted)
+    (queued,) = outcome.events
+    assert isinstance(queued, WithdrawalQueued)
+    assert (queued.gate, queued.until_ns) == ("pool", pool_until_ns)
+    exchange.wait(11 * MINUTE)
+    exchange.attest()
+    assert exchange.state.withdrawals["w"].status == "queued"
+    exchange.now_ns = pool_until_ns
+    exchange.attest()
+    assert exchange.state.withdrawals["w"].status == "reserved"
+
+
+def test_r32_a_tenth_of_a_percent_of_the_pool_is_not_small(indebted: Exchange) -> None:
+    """R32: "less than 0.1%": 2 of 2,000 are queued, one unit less is ordered."""
+    assert indebted.state.totals.cash_units["USDC"] == 2_000 * USDC
+    indebted.attest()
+    for units, kind in ((2 * USDC, WithdrawalQueued), (2 * USDC - 1, WithdrawalReserved)):
+        outcome = indebted.withdraw("2/0", units)
+        assert isinstance(outcome, Accepted)
+        assert [type(one) for one in outcome.events] == [kind]
+        indebted.deposit("2/0", units)
+
+
+def test_r31_i8_a_debt_by_interest_alone_turns_a_queued_withdrawal_back(
+    make_exchange: type[Exchange],
+) -> None:
+    """R31, I8: between two ticks nobody looks who fails; what waits is not ordered all the same.
+
+    SOL costs 10,000% a year and needs next to no margin. 1/0 owes 4 SOL ($600) and has $1,000, of which
+    399.99 wait: 0.01 is left. After a minute 600 x 100 x 60 / 31,536,000 = 0.114155 of interest is due,
+    which somebody's loan makes accrue: 1/0 is 0.104156 below zero (the units owed and their value round up)
+    when reserves are attested. Its money comes back.
+    """
+    dear = LendingParams(
+        borrow_limit_units=1_000 * SOL,
+        rate_at_zero_ppm=10**8,
+        rate_at_optimal_ppm=10**8,
+        rate_at_full_ppm=10**8,
+        base_imf_ppm=1,
+        imf_factor_e12=0,
+        base_mmf_ppm=1,
+        mmf_factor_e12=0,
+    )
+    base = default_params()
+    assets = tuple([replace(one, lending=dear) if one.symbol == "SOL" else one for one in base.assets])
+    exchange = grown(make_exchange, 24, replace(base, assets=assets, auto_lend_default=0))
+    exchange.prices(150)
+    exchange.open("1/1", "3/0")
+    exchange.deposit("3/0", 101 * SOL, "SOL")
+    exchange.must(cm.Lend, "3/0", "SOL", 100 * SOL)
+    exchange.must(cm.Borrow, "1/0", "SOL", 4 * SOL)
+    exchange.must(cm.Transfer, "1/0", "1/1", "SOL", 4 * SOL)
+    outcome = exchange.withdraw("1/0", 399_990_000, id="w")
+    assert isinstance(outcome, Accepted) and list(exchange.state.queued) == ["w"]
+    exchange.wait(60)
+    exchange.must(cm.Lend, "3/0", "SOL", SOL)
+    assert exchange.state.liquidations == {}
+    assert margin_of(exchange.state, "1/0").account_value_usd6 == -104_156
+    events = exchange.attest()
+    assert (
+        WithdrawalReturned("w", "1/0", "USDC", 399_990_000, "outstanding_negative_equity", "", 0, 0) in events
+    )
+    assert exchange.cash("1/0") == 1_000 * USDC
