@@ -340,6 +340,22 @@ def withdraw(
 
 
 @app.command(rich_help_panel=MONEY)
+def cancel_withdrawal(
+    subaccount: str,
+    withdrawal_id: str,
+    request_id: IdOption = "",
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Take back a withdrawal that is still queued; once its payout is ordered it goes out."""
+    from daemon import cli_tables
+
+    body = {"id": new_id(request_id), "subaccount": subaccount, "withdrawal_id": withdrawal_id}
+    answer = ask_daemon(config, lambda client: client.post("withdrawals/cancel", **body))
+    show({"id": body["id"], **answer}, as_json, cli_tables.done)
+
+
+@app.command(rich_help_panel=MONEY)
 def withdrawal(
     withdrawal_id: str, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 ) -> None:

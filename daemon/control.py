@@ -42,6 +42,7 @@ from daemon.store.rows import Batch, DepositRow, PayoutRow
 from daemon.trading import Trading
 from engine.commands import (
     AcceptHeldDeposit,
+    CancelWithdrawal,
     OpenSubaccount,
     RequestWithdrawal,
     ReturnHeldDeposit,
@@ -247,6 +248,12 @@ class Control:
     async def _destination_fault(self, destination: str, token: TokenMint, units: int) -> str:
         verdict = await check_destination(self.pool, destination, token.mint, own=self.addresses, units=units)
         return verdict.encode("ascii", "replace").decode()[:MAX_TEXT_LENGTH]
+
+    async def cancel_withdrawal(self, request: bodies.CancelWithdrawalRequest) -> bodies.DoneBody:
+        """Take back a withdrawal that is still queued: its units come back to cash (R31)."""
+        return await self._run(
+            lambda now: CancelWithdrawal(request.id, now, request.subaccount, request.withdrawal_id)
+        )
 
     async def withdrawal(self, withdrawal_id: str) -> bodies.WithdrawalBody:
         """Show a withdrawal with its payout."""

@@ -120,6 +120,14 @@ class WithdrawRequest(Request):
     destination: str
 
 
+class CancelWithdrawalRequest(Request):
+    """Take back a withdrawal of the subaccount that is still queued; `id` is the client's own."""
+
+    id: str
+    subaccount: str
+    withdrawal_id: str
+
+
 class DepositRequest(Request):
     """Name a held deposit by its key "signature:account:mint"."""
 

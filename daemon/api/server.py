@@ -87,6 +87,7 @@ def _customer_routes(control: Control) -> list[web.RouteDef]:
         _post("/v1/deposits/return", bodies.DepositRequest, control.return_held),
         _post("/v1/transfers", bodies.TransferRequest, control.transfer),
         _post("/v1/withdrawals", bodies.WithdrawRequest, control.withdraw),
+        _post("/v1/withdrawals/cancel", bodies.CancelWithdrawalRequest, control.cancel_withdrawal),
         _get("/v1/withdrawal", lambda r: control.withdrawal(_needed(r, "id"))),
         _get("/v1/payouts", lambda r: control.payouts(r.query.get("subaccount"))),
     ]

@@ -12,7 +12,7 @@ from solders.pubkey import Pubkey
 from chain.tokens import TOKEN_PROGRAM, associated_token_address
 from daemon.api.client import ApiError
 
-from .harness import SOL, USDC, World, wallet, world
+from .harness import SOL, USDC, World, command, wallet, world
 
 
 @pytest.fixture
@@ -205,6 +205,28 @@ async def test_a_queued_withdrawal_survives_a_kill_and_goes_out_when_the_gate_op
     await here.client.post("tick")
     await here.paid_out("q")
     assert await here.usdc_balance(mine) == before + 500 * USDC
+
+
+async def test_a_queued_withdrawal_can_be_taken_back(here: World) -> None:
+    await in_debt(here, "apply")
+    mine = str(wallet(2).pubkey())
+    await here.client.post(
+        "withdrawals", id="q", subaccount="8/0", asset="USDC", units=500 * USDC, destination=mine
+    )
+    cash = (await here.client.get("subaccount", subaccount="8/0"))["cash_units"].get("USDC", 0)
+    with pytest.raises(ApiError, match="unknown_withdrawal"):
+        await here.client.post("withdrawals/cancel", id="a", subaccount="7/0", withdrawal_id="q")
+    done = await asyncio.to_thread(command, here, "cancel-withdrawal", "8/0", "q", "--json")
+    assert done.returncode == 0, done.stderr
+    assert (await here.client.get("withdrawal", id="q"))["status"] == "returned"
+    view = await here.client.get("subaccount", subaccount="8/0")
+    assert view["cash_units"]["USDC"] == cash + 500 * USDC
+    # The chain saw nothing of it, and nothing is left to pay when the gate opens.
+    await here.client.post("attest")
+    await here.client.post("tick")
+    assert await here.client.get("payouts") == []
+    with pytest.raises(ApiError, match="withdrawal_already_returned"):
+        await here.client.post("withdrawals/cancel", id="b", subaccount="8/0", withdrawal_id="q")
 
 
 async def test_d8_a_deposit_is_seen_before_it_is_credited(here: World) -> None:
