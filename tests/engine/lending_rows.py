@@ -29,11 +29,6 @@ def rich(x: Exchange) -> Exchange:
     return x
 
 
-def unpriced(x: Exchange) -> Any:
-    del x.state.index_prices["BTC"]
-    return borrow(x, 10_000, "BTC")
-
-
 def stale(x: Exchange) -> Any:
     x.wait(61)
     return borrow(x, SOL)
@@ -59,7 +54,7 @@ LENDING_ROWS: list[tuple[RejectReason, str, Callable[[Exchange], Any]]] = [
     (R.BELOW_MINIMUM, "borrow", lambda x: borrow(x, 999_999)),
     (R.BELOW_MINIMUM, "lend", lambda x: x.send(cm.Lend, "1/0", "SOL", 999_999)),
     (R.INSUFFICIENT_SETTLED_CASH, "lend", lambda x: x.send(cm.Lend, "1/0", "SOL", 10 * SOL + 1)),
-    (R.PRICE_UNAVAILABLE, "borrow", unpriced),
+    (R.PRICE_UNAVAILABLE, "borrow", lambda x: borrow(x, 10**6, "ETH")),
     (R.OUTSTANDING_NEGATIVE_EQUITY, "borrow", in_debt),
     (R.INSUFFICIENT_INITIAL_MARGIN, "borrow", lambda x: borrow(x, 1_000 * SOL)),
     (R.INSUFFICIENT_INITIAL_MARGIN, "borrow of 2^64-1", lambda x: borrow(x, 2**64 - 1)),

@@ -40,9 +40,10 @@ def stale(x: Exchange) -> Any:
     return x.order("1/0", "buy", SOL, 150)
 
 
-def unpriced(x: Exchange, what: str) -> Any:
-    del (x.state.index_prices if what == "SOL" else x.state.mark_prices)[what]
-    return x.order("1/0", "buy", SOL, 150)
+def without_mark(x: Exchange) -> Any:
+    """Give ETH an index; no mark of ETH-PERP ever came."""
+    x.must(cm.UpdatePrices, (("ETH", 150 * 10**8),), ())
+    return x.order("1/0", "buy", SOL, 150, market="ETH-PERP")
 
 
 def post_only(x: Exchange) -> Any:
@@ -68,14 +69,14 @@ def liquidated(x: Exchange) -> Any:
     return x.order("1/0", "sell", SOL, 130)
 
 
-def bankrupt(x: Exchange) -> Any:
+def bankrupt(x: Exchange) -> Exchange:
+    """Make 1/0 owe: it loses all, and a backstop provider takes its position at mark."""
+    x.backstop()
     done(x.trade("1/0", "2/0", 100 * SOL, 150))
     x.prices(90)
-    x.state.debts["1/0"] = x.now_ns
-    try:
-        return x.order("1/0", "sell", SOL, 90)
-    finally:
-        x.state.debts.clear()
+    assert x.unsettled("1/0") < 0
+    done(x.trade("2/0", "90/0", 100 * SOL, 90))
+    return x
 
 
 def locked(x: Exchange, leave: Callable[[Exchange], Any]) -> Any:
@@ -138,8 +139,9 @@ ORDER_ROWS: list[tuple[RejectReason, str, Callable[[Exchange], Any]]] = [
         "",
         lambda x: x.send(cm.PlaceOrder, "1/0", "SOL-PERP", "buy", "limit", SOL, 15_000_000_001),
     ),
-    (R.PRICE_UNAVAILABLE, "index", lambda x: unpriced(x, "SOL")),
-    (R.PRICE_UNAVAILABLE, "mark", lambda x: unpriced(x, "SOL-PERP")),
+    (R.PRICE_UNAVAILABLE, "index", lambda x: x.order("1/0", "buy", SOL, 150, market="ETH-PERP")),
+    (R.PRICE_UNAVAILABLE, "spot index", lambda x: x.order("1/0", "buy", SOL, 150, market="ETH/USDC")),
+    (R.PRICE_UNAVAILABLE, "mark", without_mark),
     (R.PRICE_OUTSIDE_LIMITS, "low", lambda x: x.order("1/0", "buy", SOL, 37.49)),
     (R.PRICE_OUTSIDE_LIMITS, "high", lambda x: x.order("1/0", "sell", SOL, 300.01)),
     (R.NOTHING_TO_REDUCE, "no position", lambda x: x.order("1/0", "buy", SOL, 150, reduce_only=1)),
@@ -152,7 +154,7 @@ ORDER_ROWS: list[tuple[RejectReason, str, Callable[[Exchange], Any]]] = [
     (R.POST_ONLY_WOULD_TRADE, "", post_only),
     (R.FILL_OR_KILL_UNFILLED, "", unfilled),
     (R.IN_LIQUIDATION, "order", liquidated),
-    (R.OUTSTANDING_NEGATIVE_EQUITY, "order", bankrupt),
+    (R.OUTSTANDING_NEGATIVE_EQUITY, "order", lambda x: bankrupt(x).order("1/0", "sell", SOL, 90)),
     (
         R.INSUFFICIENT_SETTLED_CASH,
         "spot buy",

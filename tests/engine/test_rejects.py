@@ -10,16 +10,36 @@ import pytest
 
 from engine import commands as cm
 from engine.apply import Accepted, Rejected
-from engine.params import default_params
+from engine.events import WithdrawalQueued, WithdrawalReserved
+from engine.margin import margin_of
+from engine.params import Params, default_params
 from engine.rejects import PRECEDENCE, RejectReason
 from tests.engine.conftest import DOLLAR_E8, SOL, USDC, Exchange
 from tests.engine.lending_rows import LENDING_ROWS
-from tests.engine.order_rows import ORDER_ROWS
+from tests.engine.order_rows import ORDER_ROWS, bankrupt, liquidated
 
 R = RejectReason
 Row = Callable[[Exchange], Any]
 PRICE = 150 * DOLLAR_E8
 BOTH = ("1/0", "2/0")
+
+
+def with_unpriced_asset() -> Params:
+    """Give parameters with an asset ETH and its two markets, for which no price ever came; no velocity
+    guard.
+    """
+    base = default_params()
+    sol, perp, spot = base.assets[1], base.markets[0], base.markets[2]
+    return replace(
+        base,
+        assets=(*base.assets, replace(sol, symbol="ETH")),
+        markets=(
+            *base.markets,
+            replace(perp, symbol="ETH-PERP", asset="ETH"),
+            replace(spot, symbol="ETH/USDC", asset="ETH"),
+        ),
+        velocity_floor_ppm=0,
+    )
 
 
 def prepared(params: Any = None) -> Exchange:
@@ -31,16 +51,6 @@ def prepared(params: Any = None) -> Exchange:
         exchange.deposit(name, 1_000 * USDC)
         exchange.deposit(name, 10 * SOL, "SOL")
     exchange.attest()
-    return exchange
-
-
-def bankrupt(exchange: Exchange) -> Exchange:
-    """Make 1/0 owe: it loses all, and a backstop provider takes its position at mark."""
-    exchange.backstop()
-    assert isinstance(exchange.trade("1/0", "2/0", 100 * SOL, 150), Accepted)
-    exchange.prices(90)
-    assert exchange.unsettled("1/0") < 0
-    assert isinstance(exchange.trade("2/0", "90/0", 100 * SOL, 90), Accepted)
     return exchange
 
 
@@ -94,10 +104,18 @@ def ordered_cancel(exchange: Exchange) -> Any:
     return exchange.send(cm.CancelWithdrawal, "1/0", "w")
 
 
-def endangered(exchange: Exchange) -> Any:
-    """Set a mark behind the engine's back: at every mark of its own it would have closed 1/0."""
-    assert isinstance(exchange.trade("1/0", "2/0", 100 * SOL, 150), Accepted)
-    exchange.state.mark_prices["SOL-PERP"].price_e8 = 128 * DOLLAR_E8
+def unattended(exchange: Exchange) -> Any:
+    """Let interest alone bring 1/0 below maintenance, with no tick or price since that would look at it.
+
+    9.5 of 10 SOL are borrowed at 8% + 92% x 0.05 / 0.1 = 54% a year. After 60 days 1/0, who has moved all SOL
+    away, owes 1,425 x (1 + 0.54 x 60 / 365) = 1,551.5 and has 1,600: 48.5, which is less than 5% of that.
+    """
+    exchange.deposit("1/0", 600 * USDC)
+    exchange.must(cm.Borrow, "1/0", "SOL", 9_500_000_000)
+    exchange.must(cm.Transfer, "1/0", "1/1", "SOL", 19_500_000_000)
+    exchange.wait(60 * 86_400)
+    exchange.must(cm.Lend, "1/1", "SOL", SOL)
+    assert margin_of(exchange.state, "1/0").account_value_usd6 > 0 and not exchange.state.liquidations
     return exchange.withdraw("1/0", USDC)
 
 
@@ -120,8 +138,7 @@ def profit(exchange: Exchange) -> Any:
 
 
 def unpriced_return(exchange: Exchange) -> Any:
-    deposit_id = held(exchange)
-    del exchange.state.index_prices["SOL"]
+    deposit_id = held(exchange, asset="ETH", units=10**9)
     return exchange.send(cm.ReturnHeldDeposit, deposit_id, 5_000)
 
 
@@ -241,7 +258,13 @@ ROWS: list[tuple[RejectReason, str, Row]] = [
     (R.DESTINATION_INVALID, "", lambda x: x.withdraw("1/0", USDC, destination_fault="not base58")),
     (R.DESTINATION_INVALID, "no sender", lambda x: x.send(cm.ReturnHeldDeposit, held(x, sender=""), 0)),
     (R.ATTESTATION_OUT_OF_ORDER, "", out_of_order),
-    (R.IN_LIQUIDATION, "", endangered),
+    (R.IN_LIQUIDATION, "below maintenance by interest", unattended),
+    (R.IN_LIQUIDATION, "in a liquidation", lambda x: (liquidated(x), x.withdraw("1/0", USDC))[1]),
+    (
+        R.IN_LIQUIDATION,
+        "transfer",
+        lambda x: (liquidated(x), x.send(cm.Transfer, "1/0", "1/1", "USDC", 1))[1],
+    ),
     (R.OUTSTANDING_NEGATIVE_EQUITY, "withdrawal", lambda x: bankrupt(x).withdraw("1/0", USDC)),
     (R.OUTSTANDING_NEGATIVE_EQUITY, "trade", lambda x: block(bankrupt(x), price_e8=90 * DOLLAR_E8)),
     (
@@ -257,6 +280,7 @@ ROWS: list[tuple[RejectReason, str, Row]] = [
     (R.INSUFFICIENT_INITIAL_MARGIN, "trade", lambda x: block(x, base_units=10_000 * SOL)),
     (R.INSUFFICIENT_INITIAL_MARGIN, "trade of 2^64-1", lambda x: block(x, base_units=2**64 - 1)),
     (R.PRICE_UNAVAILABLE, "return", unpriced_return),
+    (R.PRICE_UNAVAILABLE, "trade", lambda x: block(x, market="ETH-PERP")),
     (R.STALE_PRICE, "trade", stale_trade),
     (R.STALE_PRICE, "return", stale_return),
     (R.PRICE_OUTSIDE_BAND, "", lambda x: block(x, price_e8=2 * PRICE)),
@@ -270,7 +294,7 @@ ROWS: list[tuple[RejectReason, str, Row]] = [
 
 @pytest.mark.parametrize(("reason", "case", "row"), ROWS, ids=[f"{row[0].value} {row[1]}" for row in ROWS])
 def test_every_refusal(reason: RejectReason, case: str, row: Row) -> None:
-    exchange = prepared(replace(default_params(), velocity_floor_ppm=0))
+    exchange = prepared(with_unpriced_asset())
     seen: dict[str, Any] = {}
 
     class Watching(Exchange):
@@ -298,8 +322,18 @@ def test_reasons_state_facts_and_have_one_spelling() -> None:
         assert reason.statement.endswith(".") and isinstance(reason.final, bool)
 
 
-def test_r30_first_failure_wins_in_the_order_of_the_rule() -> None:
-    """R30: a withdrawal with every fault at once is refused for the first; mending it uncovers the next."""
+def answer_of(exchange: Exchange, request: dict[str, Any]) -> Any:
+    return exchange.send(cm.RequestWithdrawal, **request)
+
+
+def refused(exchange: Exchange, request: dict[str, Any]) -> RejectReason:
+    outcome = answer_of(exchange, request)
+    assert isinstance(outcome, Rejected), outcome
+    return outcome.reason
+
+
+def test_r30_first_failure_wins_in_what_is_asked() -> None:
+    """R30: a request with every fault at once is refused for the first; mending it uncovers the next."""
     exchange = bankrupt(prepared())
     bad: dict[str, Any] = {
         "subaccount": "9/9",
@@ -309,16 +343,80 @@ def test_r30_first_failure_wins_in_the_order_of_the_rule() -> None:
         "destination_fault": "ours",
     }
     order = [
-        (R.UNKNOWN_SUBACCOUNT, {"subaccount": "1/0"}),
+        (R.UNKNOWN_SUBACCOUNT, {"subaccount": "fees"}),
+        (R.SYSTEM_ACCOUNT_NOT_ALLOWED, {"subaccount": "1/0"}),
         (R.UNKNOWN_ASSET, {"asset": "USDC"}),
-        (R.AMOUNT_NOT_POSITIVE, {"units": 1}),
+        (R.AMOUNT_NOT_POSITIVE, {"units": 2**64}),
+        (R.AMOUNT_TOO_LARGE, {"units": 1}),
         (R.BELOW_MINIMUM, {"units": 2_000 * USDC}),
         (R.DESTINATION_INVALID, {"destination_fault": ""}),
         (R.OUTSTANDING_NEGATIVE_EQUITY, {}),
     ]
     for reason, mend in order:
-        outcome = exchange.send(cm.RequestWithdrawal, **bad)
-        assert isinstance(outcome, Rejected) and outcome.reason is reason
+        assert refused(exchange, bad) is reason
         bad |= mend
     places = [PRECEDENCE.index(reason) for reason, _ in order]
     assert places == sorted(places)
+
+
+def test_r30_first_failure_wins_in_the_condition_of_who_asks() -> None:
+    """R30: what stands between 1/0 and its money, each uncovered by mending the one before; all by
+    commands.
+
+    1/0 has $1,000 and is long 100 SOL from 150 when the mark falls to 130 and SOL's index has lost its
+    sources: 1,000 below zero, in liquidation, and nobody may take the position. 4/0 owes 100 in the same
+    way later, so that the pool gate is shut. Nothing is attested until the end.
+    """
+    exchange = Exchange(replace(default_params(), velocity_floor_ppm=0))
+    exchange.open("1/0", "1/1", "2/0", "4/0")
+    exchange.prices(150)
+    exchange.backstop()
+    for name, dollars in (("1/0", 1_000), ("1/1", 2_000), ("2/0", 9_000), ("4/0", 100)):
+        exchange.must(cm.SetLending, name, 0, 0, 0)
+        exchange.deposit(name, dollars * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 100 * SOL, 150), Accepted)
+    assert isinstance(exchange.trade("4/0", "2/0", 10 * SOL, 150), Accepted)
+    request: dict[str, Any] = {
+        "subaccount": "1/0",
+        "asset": "USDC",
+        "units": 10_000 * USDC,
+        "destination": "d",
+        "destination_fault": "ours",
+    }
+    exchange.must(cm.UpdateQuotes, "SOL", (("feed", "one", 150 * DOLLAR_E8, exchange.now_ns),))
+    exchange.must(cm.UpdatePrices, (), (("SOL-PERP", 130 * DOLLAR_E8),))
+    assert refused(exchange, request) is R.DESTINATION_INVALID
+    request["destination_fault"] = ""
+    assert margin_of(exchange.state, "1/0").account_value_usd6 == -1_000 * USDC
+    assert refused(exchange, request) is R.IN_LIQUIDATION
+    # With a fresh index a provider takes both positions: two debts.
+    exchange.wait(1)
+    exchange.prices(130)
+    assert list(exchange.state.debts) == ["1/0", "4/0"]
+    assert refused(exchange, request) is R.OUTSTANDING_NEGATIVE_EQUITY
+    # A sibling's 2,000 make 1/0 solvent: its loss waits for the tick.
+    exchange.must(cm.Transfer, "1/1", "1/0", "USDC", 2_000 * USDC)
+    assert refused(exchange, request) is R.UNCOLLECTED_LOSS
+    exchange.tick()
+    assert exchange.cash("1/0") == 1_000 * USDC and list(exchange.state.debts) == ["4/0"]
+    assert isinstance(exchange.trade("1/0", "2/0", 100 * SOL, 130), Accepted)
+    exchange.wait(61)
+    assert refused(exchange, request) is R.INSUFFICIENT_SETTLED_CASH
+    # 100 SOL at 130 need 2%, 260.
+    request["units"] = 740 * USDC + 1
+    assert refused(exchange, request) is R.INSUFFICIENT_INITIAL_MARGIN
+    request["units"] = 740 * USDC
+    assert refused(exchange, request) is R.STALE_PRICE
+    exchange.prices(130)
+    outcome = answer_of(exchange, request)
+    assert isinstance(outcome, Accepted) and isinstance(outcome.events[0], WithdrawalQueued)
+    # Taken back; the fund pays 4/0's debt, the gate opens, and now reserves are asked.
+    exchange.must(cm.CancelWithdrawal, "1/0", outcome.events[0].withdrawal_id)
+    exchange.deposit("insurance_fund", 100 * USDC)
+    exchange.tick()
+    assert refused(exchange, request) is R.RESERVES_NOT_ATTESTED
+    exchange.attest(USDC=-1)
+    assert refused(exchange, request) is R.RESERVES_INSUFFICIENT
+    exchange.attest()
+    outcome = answer_of(exchange, request)
+    assert isinstance(outcome, Accepted) and isinstance(outcome.events[0], WithdrawalReserved)
