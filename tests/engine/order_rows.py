@@ -46,6 +46,12 @@ def without_mark(x: Exchange) -> Any:
     return x.order("1/0", "buy", SOL, 150, market="ETH-PERP")
 
 
+def without_index(x: Exchange) -> Any:
+    """Give ETH-PERP a mark; no index of ETH ever came."""
+    x.must(cm.UpdatePrices, (), (("ETH-PERP", 150 * 10**8),))
+    return x.order("1/0", "buy", SOL, 150, market="ETH-PERP")
+
+
 def post_only(x: Exchange) -> Any:
     done(x.order("2/0", "sell", SOL, 150))
     return x.order("1/0", "buy", SOL, 150, "post_only")
@@ -142,6 +148,7 @@ ORDER_ROWS: list[tuple[RejectReason, str, Callable[[Exchange], Any]]] = [
     (R.PRICE_UNAVAILABLE, "index", lambda x: x.order("1/0", "buy", SOL, 150, market="ETH-PERP")),
     (R.PRICE_UNAVAILABLE, "spot index", lambda x: x.order("1/0", "buy", SOL, 150, market="ETH/USDC")),
     (R.PRICE_UNAVAILABLE, "mark", without_mark),
+    (R.PRICE_UNAVAILABLE, "index although there is a mark", without_index),
     (R.PRICE_OUTSIDE_LIMITS, "low", lambda x: x.order("1/0", "buy", SOL, 37.49)),
     (R.PRICE_OUTSIDE_LIMITS, "high", lambda x: x.order("1/0", "sell", SOL, 300.01)),
     (R.NOTHING_TO_REDUCE, "no position", lambda x: x.order("1/0", "buy", SOL, 150, reduce_only=1)),
