@@ -110,13 +110,27 @@ def test_r10_washing_a_loan_pays_the_reserve_fee(exchange: Exchange) -> None:
 
 
 def test_r10_the_throttle_ends_a_wash_before_the_pool_is_empty(exchange: Exchange) -> None:
-    """Whoever lends and borrows in turns to drive utilization up stops at 95% of what is lent."""
+    """Whoever lends and borrows in turns to drive utilization up stops at 95% of what is lent.
+
+    Of 1,000 SOL 951 would pass the maximum, 950 do not; at 95% the pool is above the throttle of 92%, and
+    not even the smallest borrow passes. Lending a part of it back opens the throttle and gains nothing: 950
+    of 1,033 SOL are 91.97%, and 31.35 more, 95% of 1,033 less 950, are all that comes of it, for the 33
+    that were lent.
+    """
     exchange.deposit("1/0", 1_000_000 * USDC)
     exchange.must(cm.Lend, "80/0", "SOL", 1_000 * SOL)
-    assert isinstance(exchange.send(cm.Borrow, "1/0", "SOL", 950 * SOL), Accepted)
-    answer = exchange.send(cm.Borrow, "1/0", "SOL", 1 * SOL)
-    assert isinstance(answer, Rejected)
-    assert answer.reason in (RejectReason.UTILIZATION_ABOVE_THROTTLE, RejectReason.UTILIZATION_ABOVE_MAXIMUM)
+
+    def borrow(units: int) -> RejectReason | None:
+        answer = exchange.send(cm.Borrow, "1/0", "SOL", units)
+        return answer.reason if isinstance(answer, Rejected) else None
+
+    assert borrow(950 * SOL + 1) is RejectReason.UTILIZATION_ABOVE_MAXIMUM
+    assert borrow(950 * SOL) is None
+    assert borrow(SOL // 1_000) is RejectReason.UTILIZATION_ABOVE_THROTTLE
+    exchange.must(cm.Lend, "1/0", "SOL", 33 * SOL)
+    assert borrow(31_350_000_001) is RejectReason.UTILIZATION_ABOVE_MAXIMUM
+    assert borrow(31_350_000_000) is None
+    assert borrow(SOL // 1_000) is RejectReason.UTILIZATION_ABOVE_THROTTLE
 
 
 def test_r2_dust_trades_cost_the_one_who_makes_them(exchange: Exchange) -> None:
