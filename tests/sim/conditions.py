@@ -1,151 +1,164 @@
-"""What each lending event must be by itself (R9-R11, R27, I6), in fractions.
+"""What the auditor says of an amount: may so much leave, be lent, redeemed, borrowed, repaid (R10, R11, R30).
 
-Where borrow-lend is in play the auditor does not say whole answers beforehand (yet). It folds what was
-posted, and asks of every event what R9 and R10 ask of it: shares, interest, utilization, lenders covered.
+The same questions, asked about another amount, tell what a refusal may say that would pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from fractions import Fraction
-from math import ceil, floor
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import singledispatchmethod
+from typing import TypeAlias
 
-from engine import events as e
-from engine.params import LendingParams
-from engine.units import E18, LENDING_POOL, YEAR_NS
+from engine import commands as c
+from engine.rejects import RejectReason as R
+from engine.units import SETTLEMENT_ASSET
 
-from . import formulas as f
-from .ledger import Ledger
+from .ledger import Change, Ledger
+from .lending import Lending
+
+Loan: TypeAlias = c.Lend | c.Redeem | c.Borrow | c.Repay
+Amount: TypeAlias = Loan | c.Transfer | c.RequestWithdrawal
 
 
 @dataclass(slots=True)
-class Lending:
-    """Judges lending events before they are folded; knows when interest last accrued."""
+class Conditions:
+    """Lists what the condition of a subaccount and of a pool has against an amount, its terms being good."""
 
     ledger: Ledger
-    accrued_ns: dict[str, int] = field(default_factory=dict)
+    lending: Lending
 
-    def judge(self, event: e.Event) -> None:
-        """Ask of an event what R9 and R10 say; raises AssertionError."""
-        rule: Callable[[Lending, Any], None] | None = _RULES.get(type(event))
-        if rule is not None:
-            rule(self, event)
+    @singledispatchmethod
+    def faults(self, command: Amount) -> Iterator[R]:
+        """List every reason, in any order."""
+        raise AssertionError(f"no amount in {command!r}")
 
-    def shares(self, kind: str, asset: str) -> int:
-        """Sum the shares of everybody in a pool."""
-        return sum(shares for (_, held), shares in getattr(self.ledger.books, kind).items() if held == asset)
+    @faults.register
+    def _(self, command: c.Transfer) -> Iterator[R]:
+        yield from self._leave(command.source, command.asset, command.units)
 
-    def utilization(self, asset: str) -> Fraction:
-        """R9: min(1, what is owed / what is lent), 0 when nothing is borrowed."""
-        owed = self.shares("borrowed", asset) * self.ledger.borrow_index(asset)
-        lent = self.shares("lent", asset) * self.ledger.lend_index(asset)
-        return min(Fraction(1), Fraction(owed, max(1, lent))) if owed else Fraction(0)
+    @faults.register
+    def _(self, command: c.RequestWithdrawal) -> Iterator[R]:
+        yield from self._leave(command.subaccount, command.asset, command.units)
 
-    def surplus_e18(self, asset: str) -> int:
-        """I6: what a pool has beyond what its lenders may ask for."""
-        ledger = self.ledger
-        owns = ledger.books.cash[LENDING_POOL, asset] * E18
-        owns += self.shares("borrowed", asset) * ledger.borrow_index(asset)
-        return owns - self.shares("lent", asset) * ledger.lend_index(asset)
+    def _leave(self, name: str, asset: str, units: int) -> Iterator[R]:
+        """R30."""
+        books, ledger, risk = self.ledger.books, self.ledger, self.ledger.risk(name)
+        if name in books.liquidations or 0 < risk.maintenance >= risk.net_equity:
+            yield R.IN_LIQUIDATION
+        if risk.account_value < 0:
+            yield R.OUTSTANDING_NEGATIVE_EQUITY
+        if books.unsettled[name] < 0:
+            yield R.UNCOLLECTED_LOSS
+        if ledger.rests_on_stale(name):
+            yield R.STALE_PRICE
+        redeemable = self.lending.now(asset).redeemable(books.lent[name, asset])
+        redeemable = min(redeemable, ledger.lent_units(name, asset))
+        if units > ledger.free(name, asset) + redeemable:
+            yield R.INSUFFICIENT_SETTLED_CASH
+        after = ledger.risk(name, Change(cash={asset: -units}))
+        if after.initial == 0 and not ledger.has_position(name) and not ledger.owes(name):
+            return  # whoever has no positions and no borrows needs no price and no margin
+        if after.withdrawal_equity < after.initial:
+            yield R.INSUFFICIENT_INITIAL_MARGIN
+        elif after.withdrawal_equity - after.stale_collateral < after.initial:
+            yield R.STALE_PRICE
 
-    def _params(self, asset: str) -> LendingParams:
-        return next(one.lending for one in self.ledger.params.assets if one.symbol == asset)
+    @faults.register
+    def _(self, command: c.Lend) -> Iterator[R]:
+        if command.subaccount in self.ledger.books.liquidations:
+            yield R.IN_LIQUIDATION
+        if command.units > self.ledger.free(command.subaccount, command.asset):
+            yield R.INSUFFICIENT_SETTLED_CASH
 
-    def _is_current(self, event: Any) -> None:
-        """R9: interest accrues before any change of a pool's shares."""
-        if self.shares("borrowed", event.asset):
-            assert self.accrued_ns[event.asset] == self.ledger.now_ns, f"R9: stale interest at {event}"
+    @faults.register
+    def _(self, command: c.Redeem) -> Iterator[R]:
+        name, asset = command.subaccount, command.asset
+        pool, shares = self.lending.now(asset), self.ledger.books.lent[name, asset]
+        if command.units > self.ledger.lent_units(name, asset):
+            yield R.INSUFFICIENT_LENT_BALANCE
+        if pool.is_throttled():
+            yield R.UTILIZATION_ABOVE_THROTTLE
+        if command.units > pool.most_to_redeem(shares):
+            yield R.UTILIZATION_ABOVE_MAXIMUM
 
-    def _interest(self, event: e.InterestAccrued) -> None:
-        """R9: the indices and the fee, with the rate of the two-slope curve."""
-        asset, lending, ledger = event.asset, self._params(event.asset), self.ledger
-        used = self.utilization(asset)
-        optimal = Fraction(lending.optimal_utilization_ppm, f.PPM)
-        scale = 10**12
-        if used <= optimal:
-            slope = (lending.rate_at_optimal_ppm - lending.rate_at_zero_ppm) * used / optimal
-            rate = lending.rate_at_zero_ppm * scale + ceil(slope * scale)
-        else:
-            slope = (
-                (lending.rate_at_full_ppm - lending.rate_at_optimal_ppm) * (used - optimal) / (1 - optimal)
-            )
-            rate = lending.rate_at_optimal_ppm * scale + ceil(slope * scale)
-        elapsed = ledger.now_ns - self.accrued_ns[asset]
-        index, lent = ledger.borrow_index(asset), self.shares("lent", asset)
-        rise = ceil(Fraction(index * rate * elapsed, E18 * YEAR_NS))
-        interest = self.shares("borrowed", asset) * rise
-        kept = f.PPM - lending.reserve_fee_ppm
-        lend_index = ledger.lend_index(asset)
-        lend_index += floor(Fraction(interest * kept, f.PPM * lent)) if lent else 0
-        assert elapsed > 0 and interest > 0, event
-        assert event.borrow_index_e18 == index + rise, event
-        assert event.lend_index_e18 == lend_index, event
-        assert event.fee_shares == floor(Fraction(interest * lending.reserve_fee_ppm, f.PPM * lend_index)), (
-            event
-        )
-        assert event.utilization_ppm == ceil(used * f.PPM), event
-        assert event.borrow_rate_ppm == ceil(Fraction(rate, scale)), event
-        self.accrued_ns[asset] = ledger.now_ns
+    @faults.register
+    def _(self, command: c.Borrow) -> Iterator[R]:
+        name, asset, units = command.subaccount, command.asset, command.units
+        books, ledger, risk = self.ledger.books, self.ledger, self.ledger.risk(command.subaccount)
+        if ledger.index(asset) == 0:
+            yield R.PRICE_UNAVAILABLE
+        if name in books.liquidations or 0 < risk.maintenance >= risk.net_equity:
+            yield R.IN_LIQUIDATION
+        if risk.account_value < 0 or name in books.bankrupt:
+            yield R.OUTSTANDING_NEGATIVE_EQUITY
+        after = self.lending.risk_after(name, asset, units)
+        if after.net_equity < after.initial:
+            yield R.INSUFFICIENT_INITIAL_MARGIN
+        if not self.lending.is_within_limit(name, asset, units):
+            yield R.BORROW_LIMIT_EXCEEDED
+        if self._has_stale(command) or after.vouched_equity < after.initial:
+            yield R.STALE_PRICE
+        if self.lending.now(asset).borrowable() < units:
+            # R11: a pool that is too small is asked again with all idle cash in it.
+            pool, _ = self.lending.drawn(name, asset)
+            if pool.is_throttled():
+                yield R.UTILIZATION_ABOVE_THROTTLE
+            if pool.most_to_borrow() < units:
+                yield R.UTILIZATION_ABOVE_MAXIMUM
 
-    def _lent(self, event: e.Lent) -> None:
-        self._is_current(event)
-        assert event.shares == floor(Fraction(event.units * E18, self.ledger.lend_index(event.asset))), event
-        assert 0 < event.units <= self.ledger.free(event.subaccount, event.asset), event
+    @faults.register
+    def _(self, command: c.Repay) -> Iterator[R]:
+        name, asset, ledger = command.subaccount, command.asset, self.ledger
+        if not ledger.books.borrowed[name, asset]:
+            yield R.NOTHING_BORROWED
+        wanted = min(command.units, ledger.owed_units(name, asset))
+        if wanted > ledger.free(name, asset) + ledger.lent_units(name, asset):
+            yield R.INSUFFICIENT_SETTLED_CASH
 
-    def _redeemed(self, event: e.Redeemed) -> None:
-        self._is_current(event)
-        assert event.shares == self._shares_for(event.subaccount, event.asset, event.units), event
+    def _has_stale(self, command: Amount) -> bool:
+        """R11, R30: a price is stale without which no amount passes."""
+        name = command.source if isinstance(command, c.Transfer) else command.subaccount
+        of_borrow = isinstance(command, c.Borrow) and command.asset != SETTLEMENT_ASSET
+        return self.ledger.rests_on_stale(name) or (of_borrow and self.ledger.is_index_stale(command.asset))
 
-    def _shares_for(self, name: str, asset: str, units: int) -> int:
-        """R9: redeeming takes ceil(units / index), or all shares when units is all."""
-        if units == self.ledger.lent_units(name, asset):
-            return self.ledger.books.lent[name, asset]
-        return ceil(Fraction(units * E18, self.ledger.lend_index(asset)))
+    # -- what would pass
 
-    def _borrowed(self, event: e.Borrowed) -> None:
-        """R10: not above the throttle before, not above the maximum afterwards."""
-        asset, lending = event.asset, self._params(event.asset)
-        self._is_current(event)
-        if not self.shares("borrowed", asset):
-            self.accrued_ns[asset] = self.ledger.now_ns
-        assert event.shares == ceil(Fraction(event.units * E18, self.ledger.borrow_index(asset))), event
-        assert self.utilization(asset) <= Fraction(lending.throttle_utilization_ppm, f.PPM), event
-        owed = (self.shares("borrowed", asset) + event.shares) * self.ledger.borrow_index(asset)
-        lent = self.shares("lent", asset) * self.ledger.lend_index(asset)
-        assert owed * f.PPM <= lent * lending.max_utilization_ppm, event
-        assert (
-            self.ledger.owed_units(event.subaccount, asset) + event.units <= lending.borrow_limit_units + 1
-        ), event
+    def misnamed(self, command: Amount, reason: R, units: int | None) -> str:
+        """Say what is wrong with the amount that a refusal names: it has to pass, and one more must not."""
+        if (units is not None) != self._names_an_amount(command, reason):
+            return f"{units} is named"
+        if units is None:
+            return ""
+        if not 0 <= units < command.units:
+            return f"{units} of {command.units} asked for"
+        if isinstance(command, c.Transfer | c.RequestWithdrawal) and self._is_all_redeemable(command, units):
+            return ""
+        if units and not self._passes(command, units):
+            return f"{units} would not pass"
+        return f"{units} would pass, but so would one more" if self._passes(command, units + 1) else ""
 
-    def _repaid(self, event: e.Repaid) -> None:
-        self._is_current(event)
-        name, asset, ledger = event.subaccount, event.asset, self.ledger
-        units, owed = event.cash_units + event.lent_units, ledger.owed_units(name, asset)
-        assert 0 < units <= owed, event
-        due = floor(Fraction(units * E18, ledger.borrow_index(asset)))
-        assert event.shares == (ledger.books.borrowed[name, asset] if units == owed else due), event
-        set_off = self._shares_for(name, asset, event.lent_units) if event.lent_units else 0
-        assert event.lent_shares == set_off, event
-        left = ledger.books.borrowed[name, asset] - event.shares
-        assert event.owed_units == ceil(Fraction(left * ledger.borrow_index(asset), E18)), event
+    def _is_all_redeemable(self, command: c.Transfer | c.RequestWithdrawal, units: int) -> bool:
+        """A lender may be told what he could redeem with interest up to now: some units more than pass."""
+        name = command.source if isinstance(command, c.Transfer) else command.subaccount
+        shares = self.ledger.books.lent[name, command.asset]
+        free, pool = self.ledger.free(name, command.asset), self.lending.now(command.asset)
+        return shares > 0 and units == free + pool.redeemable(shares)
 
-    def _taken_over(self, event: e.BorrowTakenOver) -> None:
-        owed = ceil(Fraction(event.shares * self.ledger.borrow_index(event.asset), E18))
-        assert event.units == owed, event
-        assert 0 < event.shares <= self.ledger.books.borrowed[event.subaccount, event.asset], event
+    def _names_an_amount(self, command: Amount, reason: R) -> bool:
+        """R11, R30: refusals for cash or margin do, unless nothing passes because of a stale price."""
+        stale = isinstance(command, c.Borrow | c.Transfer | c.RequestWithdrawal) and self._has_stale(command)
+        return reason in _ABOUT_AMOUNTS and not stale
 
-    def _lent_converted(self, event: e.LentConverted) -> None:
-        assert event.shares == self._shares_for(event.subaccount, event.asset, event.units), event
+    def _passes(self, command: Amount, units: int) -> bool:
+        return not list(self.faults(replace(command, units=units)))
 
 
-_RULES: dict[type[e.Event], Callable[[Lending, Any], None]] = {
-    e.InterestAccrued: Lending._interest,
-    e.Lent: Lending._lent,
-    e.Redeemed: Lending._redeemed,
-    e.Borrowed: Lending._borrowed,
-    e.Repaid: Lending._repaid,
-    e.BorrowTakenOver: Lending._taken_over,
-    e.LentConverted: Lending._lent_converted,
-}
+_ABOUT_AMOUNTS = (
+    R.INSUFFICIENT_SETTLED_CASH,
+    R.INSUFFICIENT_INITIAL_MARGIN,
+    R.BORROW_LIMIT_EXCEEDED,
+    R.INSUFFICIENT_LENT_BALANCE,
+    R.STALE_PRICE,
+    R.UTILIZATION_ABOVE_MAXIMUM,
+)

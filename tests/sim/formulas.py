@@ -28,6 +28,11 @@ def value(units: int, price_e8: int, decimals: int) -> Fraction:
     return Fraction(units * price_e8, 10 ** (decimals + 2))
 
 
+def part_up(amount: int, ratio_ppm: int) -> int:
+    """R18: a part of an amount, upward."""
+    return -(-amount * ratio_ppm // PPM)
+
+
 def root_up(number: Fraction) -> int:
     """Give the smallest integer whose square is at least a number >= 0, by search."""
     root = isqrt(floor(number))

@@ -80,6 +80,9 @@ class Generator:
     big_trade_percent: int = 25
     order_weight: int = 40
     lending_weight: int = 0
+    # How often the feed of an asset falls silent, so that its index, or its mark too, grows stale.
+    silence_percent: int = 0
+    silent: dict[str, bool] = field(default_factory=dict)  # asset: are its marks silent as well
     now_ns: int = START_NS
     sequence: int = 0
     index_prices: dict[str, int] = field(default_factory=lambda: dict(START_PRICES_E8))
@@ -118,12 +121,13 @@ class Generator:
             (9, self._request),
             (6, self._confirm),
             (3, self._return_withdrawal),
+            (6 if self._queued() else 1, self._cancel_withdrawal),
             (8, self._attest),
             (1, self._pay_network_fee),
             (3, self._transfer),
             (2, self._open),
             (2, self._set_on_debt),
-            (2, self._accept_held),
+            (6 if self.books.held_deposits else 1, self._accept_held),
             (2, self._return_held),
             (self.order_weight, self._order),
             (self.order_weight // 6, self._cancel),
@@ -174,6 +178,9 @@ class Generator:
         known = [name for name in self.books.on_debt if name in CUSTOMERS]
         return self.chooser.pick(known or CUSTOMERS[:6])
 
+    def _market(self, symbol: str) -> MarketParams:
+        return next(one for one in self.params.markets if one.symbol == symbol)
+
     def _perpetuals(self) -> list[MarketParams]:
         return [one for one in self.params.markets if not one.is_spot]
 
@@ -202,8 +209,10 @@ class Generator:
         for market in self._perpetuals():
             drift_ppm = self.chooser.integer(-3_000, 3_000)
             marks.append((market.symbol, max(1, index_prices[market.asset] * (10**6 + drift_ppm) // 10**6)))
+        marks = [one for one in marks if not self.silent.get(self._market(one[0]).asset)]
         # USDC has no index: it is the unit of account (R1).
-        indices = tuple((asset, price) for asset, price in index_prices.items() if asset != "USDC")
+        heard = [asset for asset in index_prices if asset != "USDC" and asset not in self.silent]
+        indices = tuple((asset, index_prices[asset]) for asset in heard)
         return c.UpdatePrices(self._id(), self.now_ns, indices, tuple(marks))
 
     # -- kinds of command --
@@ -216,13 +225,23 @@ class Generator:
             start = START_PRICES_E8[asset]
             moved = self.index_prices[asset] * (10**6 + step_ppm) // 10**6
             self.index_prices[asset] = min(max(moved, start // 50), start * 20)
+        self._feeds_come_and_go()
         return self._prices(self.index_prices)
+
+    def _feeds_come_and_go(self) -> None:
+        if self.silent and self._chance(25):
+            self.silent.clear()
+        if self.silence_percent and self._chance(self.silence_percent):
+            self.silent[self.chooser.pick(("SOL", "SOL", "BTC"))] = self._chance(30)
 
     def _any_deposit(self) -> c.Command:
         if self._chance(12):
             system = self.chooser.pick(("insurance_fund", "fees"))
             return self._deposit(system, self._asset(), self._amount("USDC"))
         subaccount = self._customer()
+        debtors = [name for name in self.books.on_debt if self.books.unsettled[name] < 0]
+        if debtors and self._chance(25):
+            subaccount = self.chooser.pick(debtors)
         asset = self._asset()
         debt = -self.books.unsettled[subaccount]
         if debt > 0 and asset == "USDC" and self._chance(70):
@@ -274,6 +293,19 @@ class Generator:
 
     def _network_fee(self) -> int:
         return self.chooser.pick((0, 5_000, 5_000, 2_044_280, 10**7))
+
+    def _queued(self) -> list[str]:
+        return [one for one, payout in self.books.payouts.items() if payout.status == "queued"]
+
+    def _cancel_withdrawal(self) -> c.Command:
+        queued = self._queued()
+        if not queued or self._chance(40):
+            wanted = self.chooser.pick(list(self.books.payouts) or ["never-asked"])
+        else:
+            wanted = self.chooser.pick(queued)
+        payout = self.books.payouts.get(wanted)
+        owner = payout.subaccount if payout and not self._chance(15) else self._customer()
+        return c.CancelWithdrawal(self._id(), self.now_ns, owner, wanted)
 
     def _confirm(self) -> c.Command:
         return c.ConfirmWithdrawal(
@@ -413,7 +445,8 @@ class Generator:
 
     def _backstop(self) -> c.Command:
         if self._chance(20):
-            return c.LeaveBackstop(self._id(), self.now_ns, self._customer())
+            leaving = list(self.books.backstops) if self._chance(70) else []
+            return c.LeaveBackstop(self._id(), self.now_ns, self.chooser.pick(leaving or [self._customer()]))
         return c.RegisterBackstop(self._id(), self.now_ns, self._customer())
 
     def _backstop_capacity(self) -> c.Command:
@@ -442,6 +475,10 @@ class Generator:
     def _loan(self, kind: Any) -> c.Command:
         subaccount, asset = self._customer(), self._asset()
         index = 10**18
+        held = self.books.lent if kind is c.Redeem else self.books.borrowed
+        known = [(one, of) for (one, of), shares in held.items() if shares and one in self.books.on_debt]
+        if known and kind in (c.Redeem, c.Repay) and self._chance(70):
+            subaccount, asset = self.chooser.pick(known)
         if kind is c.Lend:
             has = self.books.cash[subaccount, asset]
         elif kind is c.Redeem:
@@ -450,10 +487,29 @@ class Generator:
         elif kind is c.Repay:
             index = self.books.borrow_index_e18.get(asset, index)
             has = self.books.borrowed[subaccount, asset] * index // 10**18
+        elif self._chance(50):
+            return self._big_borrow(subaccount)
         else:
-            has = self.books.cash["lending_pool", asset]
+            has = self._left_in_pool(asset)
         made: c.Command = kind(self._id(), self.now_ns, subaccount, asset, self._amount(asset, has=has))
         return made
+
+    def _left_in_pool(self, asset: str) -> int:
+        """Choose what brings a pool near its throttle or its maximum."""
+        lent = sum(shares for (_, held), shares in self.books.lent.items() if held == asset)
+        owed = sum(shares for (_, held), shares in self.books.borrowed.items() if held == asset)
+        return max(0, lent * self.chooser.pick((919, 921, 949, 950)) // 1_000 - owed)
+
+    def _big_borrow(self, subaccount: str) -> c.Command:
+        """Borrow some times what the cash of other assets is worth: often near the most it can carry."""
+        asset = self.chooser.pick(("USDC", "SOL", "SOL", "BTC"))
+        worth = 0
+        for other in START_PRICES_E8:
+            cash = self.books.cash[subaccount, other] if other != asset else 0
+            worth += cash * self.index_prices[other] // 10 ** self._decimals(other)
+        units = worth * 10 ** self._decimals(asset) // self.index_prices[asset]
+        units = units * self.chooser.integer(5, 90) // self.chooser.pick((10, 10, 50))
+        return c.Borrow(self._id(), self.now_ns, subaccount, asset, max(1, units))
 
     # -- nonsense --
 

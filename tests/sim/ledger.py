@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil
 
 from engine import events as e
-from engine.params import MarketParams, Params
+from engine.params import AssetParams, MarketParams, Params
 from engine.units import E18, INSURANCE_FUND, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL, SYSTEM_ACCOUNTS
 
 from . import formulas as f
@@ -24,15 +24,24 @@ class Risk:
     net_equity: int
     account_value: int
     withdrawal_equity: int
+    stale_collateral: int  # R17: what vouched equity leaves out
     exposure: int
     initial: int
     maintenance: int
-    has_positions: bool
+
+    @property
+    def vouched_equity(self) -> int:
+        """R17: net equity less the collateral whose index is stale."""
+        return self.net_equity - self.stale_collateral
 
 
 @dataclass(slots=True)
 class Change:
-    """What a subaccount would become: units of cash, (base, quote) and open (buys, sells) added."""
+    """What a subaccount would become.
+
+    Added are units of cash and owed, (base, quote) and open (buys, sells). What is redeemed changes nothing:
+    cash and lent units count alike.
+    """
 
     cash: dict[str, int] = field(default_factory=dict)
     trades: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -42,6 +51,10 @@ class Change:
     def copy(self) -> Change:
         """Give a change that may be added to."""
         return Change(dict(self.cash), dict(self.trades), dict(self.orders), dict(self.owed))
+
+    def add_cash(self, asset: str, units: int) -> None:
+        """Add units of cash."""
+        self.cash[asset] = self.cash.get(asset, 0) + units
 
 
 @dataclass(slots=True)
@@ -56,6 +69,14 @@ class Ledger:
     mark_time_ns: dict[str, int] = field(default_factory=dict)
     debt_since_ns: dict[str, int] = field(default_factory=dict)
     last_deficit_ns: int | None = None
+    _assets: dict[str, AssetParams] = field(init=False)
+    _markets: dict[str, MarketParams] = field(init=False)
+    _perpetuals: list[MarketParams] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._assets = {one.symbol: one for one in self.params.assets}
+        self._markets = {one.symbol: one for one in self.params.markets}
+        self._perpetuals = [one for one in self.params.markets if not one.is_spot]
 
     def emit(self, event: e.Event) -> None:
         """Expect an event, and post it."""
@@ -75,7 +96,7 @@ class Ledger:
 
     def perpetuals(self) -> list[MarketParams]:
         """List the perpetual markets in the order of the parameters."""
-        return [one for one in self.params.markets if not one.is_spot]
+        return self._perpetuals
 
     def everyone(self) -> list[str]:
         """List customers, then system accounts by name."""
@@ -93,24 +114,33 @@ class Ledger:
 
     def decimals(self, asset: str) -> int:
         """Give the decimals of an asset."""
-        return next(one.decimals for one in self.params.assets if one.symbol == asset)
+        return self.asset(asset).decimals
+
+    def asset(self, symbol: str) -> AssetParams:
+        """Give the parameters of an asset."""
+        return self._assets[symbol]
 
     def position_value(self, market: str, base: int) -> int:
         """R17: base x mark, rounded down."""
         if base == 0:
             return 0
-        asset = next(one.asset for one in self.params.markets if one.symbol == market)
-        return floor(f.value(base, self.books.mark_prices[market], self.decimals(asset)))
+        scale: int = 10 ** (self.decimals(self.market(market).asset) + 2)
+        return base * self.books.mark_prices[market] // scale
 
     def notional_up(self, market: str, units: int) -> int:
         """R18: the exposure of a number of units at mark, rounded up."""
         if units == 0:
             return 0
-        return ceil(f.value(units, self.books.mark_prices[market], self.decimals(self.market(market).asset)))
+        scale: int = 10 ** (self.decimals(self.market(market).asset) + 2)
+        return -(-units * self.books.mark_prices[market] // scale)
 
     def market(self, symbol: str) -> MarketParams:
         """Give the parameters of a market."""
-        return next(one for one in self.params.markets if one.symbol == symbol)
+        return self._markets[symbol]
+
+    def spot_market(self, asset: str) -> MarketParams | None:
+        """Give the first spot market of an asset (R26)."""
+        return next((one for one in self.params.markets if one.is_spot and one.asset == asset), None)
 
     def is_mark_stale(self, market: str) -> bool:
         """R13: older than stale_after_ns."""
@@ -194,11 +224,11 @@ class Ledger:
 
     def lent_units(self, name: str, asset: str) -> int:
         """R9: shares x lend index, rounded down."""
-        return floor(Fraction(self.books.lent[name, asset] * self.lend_index(asset), E18))
+        return self.books.lent[name, asset] * self.lend_index(asset) // E18
 
     def owed_units(self, name: str, asset: str) -> int:
         """R9: shares x borrow index, rounded up."""
-        return ceil(Fraction(self.books.borrowed[name, asset] * self.borrow_index(asset), E18))
+        return -(-self.books.borrowed[name, asset] * self.borrow_index(asset) // E18)
 
     def lend_index(self, asset: str) -> int:
         """Give the lend index, 10^18 at first."""
@@ -213,9 +243,10 @@ class Ledger:
         return self.books.cash[name, asset] + self.lent_units(name, asset)
 
     def liability(self, name: str, asset: str, more: int = 0) -> int:
-        """R17: what is owed at index, rounded up."""
+        """R17: what is owed at index, rounded up; `more` units are added."""
         owed = self.owed_units(name, asset) + more
-        return ceil(f.value(owed, self.index(asset), self.decimals(asset)))
+        scale: int = 10 ** (self.decimals(asset) + 2)
+        return -(-owed * self.index(asset) // scale)
 
     def owes(self, name: str) -> bool:
         """Tell whether a subaccount has borrowed anything."""
@@ -225,66 +256,79 @@ class Ledger:
         """Tell whether a subaccount holds a position."""
         return any(self.books.base[name, market.symbol] for market in self.perpetuals())
 
-    def risk(
-        self,
-        name: str,
-        *,
-        less: tuple[str, int] = ("", 0),
-        trade: tuple[str, int, int] = ("", 0, 0),
-        change: Change | None = None,
-    ) -> Risk:
-        """R17, R18 after a change; `less` takes units of an asset away, `trade` adds (base, quote)."""
-        change = change.copy() if change else Change()
-        if less[0]:
-            change.cash[less[0]] = change.cash.get(less[0], 0) - less[1]
-        if trade[0]:
-            change.trades[trade[0]] = trade[1:]
-        full = weighted = pnl = exposure_sum = initial = maintenance = 0
-        has_positions = False
-        liabilities = 0
+    def has_position(self, name: str) -> bool:
+        """Tell whether it holds one, or has closed one that is not settled yet."""
+        return self.has_base(name) or any(self.books.quote[name, one.symbol] for one in self.perpetuals())
+
+    def rests_on_stale(self, name: str, *, ignored: str = "") -> bool:
+        """R11, R30: the mark of a position or the index of a borrow is stale."""
+        books = self.books
+        # A position that was closed rests on its mark until what it left in quote is settled.
+        markets = [
+            one.symbol
+            for one in self.perpetuals()
+            if books.base[name, one.symbol] or books.quote[name, one.symbol]
+        ]
+        borrows = [one.symbol for one in self.params.assets if books.borrowed[name, one.symbol]]
+        stale = [
+            one for one in borrows if one not in (SETTLEMENT_ASSET, ignored) and self.is_index_stale(one)
+        ]
+        return bool(stale) or any(self.is_mark_stale(market) for market in markets)
+
+    def risk(self, name: str, change: Change | None = None) -> Risk:
+        """R17, R18, after a change if one is given; a // b rounds down, -(-a // b) up."""
+        change, books = change or Change(), self.books
+        full = weighted = pnl = exposure_sum = initial = maintenance = liabilities = stale = 0
         for asset in self.params.assets:
-            units = self.balance(name, asset.symbol) + change.cash.get(asset.symbol, 0)
-            worth = floor(f.value(units, self.index(asset.symbol), asset.decimals))
-            full += worth
-            weighted += floor(Fraction(worth * f.weight_ppm(asset, units), f.PPM))
-            owed = self.liability(name, asset.symbol, change.owed.get(asset.symbol, 0))
-            liabilities += owed
-            exposure_sum += owed
-            initial += ceil(Fraction(owed * f.borrow_initial_ppm(asset.lending, owed), f.PPM))
-            maintenance += ceil(Fraction(owed * f.borrow_maintenance_ppm(asset.lending, owed), f.PPM))
+            symbol = asset.symbol
+            units = self.balance(name, symbol) + change.cash.get(symbol, 0)
+            if units:
+                worth = units * self.index(symbol) // 10 ** (asset.decimals + 2)
+                value = worth * f.weight_ppm(asset, units) // f.PPM
+                full, weighted = full + worth, weighted + value
+                if symbol != SETTLEMENT_ASSET and self.is_index_stale(symbol):
+                    stale += value
+            owed = self.liability(name, symbol, change.owed.get(symbol, 0))
+            if owed:
+                liabilities += owed
+                exposure_sum += owed
+                initial += f.part_up(owed, f.borrow_initial_ppm(asset.lending, owed))
+                maintenance += f.part_up(owed, f.borrow_maintenance_ppm(asset.lending, owed))
         for market in self.perpetuals():
-            base = self.books.base[name, market.symbol]
-            quote = self.books.quote[name, market.symbol]
-            added = change.trades.get(market.symbol, (0, 0))
-            base, quote = base + added[0], quote + added[1]
-            pnl += self.position_value(market.symbol, base) + quote
+            key = name, market.symbol
+            more_base, more_quote = change.trades.get(market.symbol, (0, 0))
+            base = books.base[key] + more_base
+            pnl += self.position_value(market.symbol, base) + books.quote[key] + more_quote
             buys, sells = self.open_orders(name, market.symbol)
-            opened = change.orders.get(market.symbol, (0, 0))
-            buys, sells = buys + opened[0], sells + opened[1]
-            worst = max(abs(base + buys), abs(base - sells))
-            has_positions |= base != 0
-            exposure = self.notional_up(market.symbol, abs(base))
-            maintenance += ceil(Fraction(exposure * f.maintenance_ratio_ppm(market, exposure), f.PPM))
-            exposure_sum += exposure
-            exposure = self.notional_up(market.symbol, worst)
-            initial += ceil(Fraction(exposure * f.initial_ratio_ppm(market, exposure), f.PPM))
-        pnl -= liabilities
-        unsettled = self.books.unsettled[name]
+            more_buys, more_sells = change.orders.get(market.symbol, (0, 0))
+            worst = max(abs(base + buys + more_buys), abs(base - sells - more_sells))
+            if worst:
+                exposure = self.notional_up(market.symbol, abs(base))
+                maintenance += f.part_up(exposure, f.maintenance_ratio_ppm(market, exposure))
+                exposure_sum += exposure
+                exposure = self.notional_up(market.symbol, worst)
+                initial += f.part_up(exposure, f.initial_ratio_ppm(market, exposure))
+        profit = pnl + books.unsettled[name]
         return Risk(
-            net_equity=weighted + pnl + unsettled,
-            account_value=full + pnl + unsettled,
+            net_equity=weighted + profit - liabilities,
+            account_value=full + profit - liabilities,
             # Profit that is not cash yet does not count; losses do, realized or not.
-            withdrawal_equity=weighted + min(0, pnl + unsettled),
+            withdrawal_equity=weighted + min(0, profit) - liabilities,
+            stale_collateral=stale,
             exposure=exposure_sum,
             initial=initial,
             maintenance=maintenance,
-            has_positions=has_positions,
         )
 
     def maintenance_of(self, name: str, market: str) -> int:
         """R18: the maintenance margin of one position."""
         exposure = self.notional_up(market, abs(self.books.base[name, market]))
-        return ceil(Fraction(exposure * f.maintenance_ratio_ppm(self.market(market), exposure), f.PPM))
+        return f.part_up(exposure, f.maintenance_ratio_ppm(self.market(market), exposure))
+
+    def borrow_maintenance_of(self, name: str, asset: str) -> int:
+        """R18: the maintenance margin of one borrow."""
+        owed = self.liability(name, asset)
+        return f.part_up(owed, f.borrow_maintenance_ppm(self.asset(asset).lending, owed))
 
     def outstanding(self, name: str) -> int:
         """R28: max(0, -account value)."""
@@ -329,8 +373,7 @@ class Ledger:
 
     def conversion_rate(self, asset: str) -> int:
         """R28: index less the haircut; 0 without an index."""
-        haircut = next(one.haircut_ppm for one in self.params.assets if one.symbol == asset)
-        return f.discounted_e8(self.index(asset), haircut)
+        return f.discounted_e8(self.index(asset), self.asset(asset).haircut_ppm)
 
 
 __all__ = ["INSURANCE_FUND", "ROUNDING", "SETTLEMENT_ASSET", "SETTLEMENT_POOL", "Ledger", "Risk"]

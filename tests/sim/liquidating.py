@@ -12,8 +12,11 @@ from engine.units import INSURANCE_FUND, SETTLEMENT_ASSET
 
 from . import formulas as f
 from . import settling
-from .ledger import Ledger
+from .closing import BorrowCloser
+from .ledger import Change, Ledger
 from .matching import Matcher
+from .settling import Settler
+from .stages import Counters
 
 MINUTE_NS, HOUR_NS = 60 * 10**9, 3_600 * 10**9
 
@@ -22,9 +25,10 @@ MINUTE_NS, HOUR_NS = 60 * 10**9, 3_600 * 10**9
 class Case:
     """One subaccount in liquidation: when its next step is due, what it held at entry (R20)."""
 
+    number: int
     next_step_ns: int
+    entry: dict[str, int]
     idle_steps: int = 0
-    entry: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -55,23 +59,33 @@ class Liquidator:
 
     ledger: Ledger
     matcher: Matcher
+    settler: Settler
+    closer: BorrowCloser = field(init=False)
+    counters: Counters = field(default_factory=Counters)
     cases: dict[str, Case] = field(default_factory=dict)
+    entered: int = 0
     windows: dict[tuple[str, str], tuple[Window, Window]] = field(default_factory=dict)
     next_inventory_ns: int = 0
     inventory: dict[str, tuple[int, int]] = field(default_factory=dict)  # at entry, left after the last step
     ranked: defaultdict[tuple[str, bool], list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    def run(self) -> None:
-        """R20: whoever fails enters, in canonical order; then whoever is due makes a step."""
+    def __post_init__(self) -> None:
+        self.closer = BorrowCloser(
+            self.ledger, self.settler.lending, self.settler, self._small_step, self.has_recovered
+        )
+
+    def run(self) -> bool:
+        """R20: whoever fails enters, in canonical order; then whoever is due makes a step; did anybody?"""
         ledger = self.ledger
         self.ranked.clear()
         for name in ledger.customers():
             if name not in ledger.debt_since_ns and name not in self.cases and ledger.is_failing(name):
                 self._enter(name)
-        for name in list(self.cases):
-            if ledger.now_ns >= self.cases[name].next_step_ns:
-                self.cases[name].next_step_ns = ledger.now_ns + ledger.params.step_ns
-                self._step(name)
+        due = [name for name, case in self.cases.items() if ledger.now_ns >= case.next_step_ns]
+        for name in due:
+            self.cases[name].next_step_ns = ledger.now_ns + ledger.params.step_ns
+            self._step(name)
+        return bool(due)
 
     # -- R21
 
@@ -81,10 +95,11 @@ class Liquidator:
         ledger.emit(e.LiquidationStarted(name, risk.net_equity, risk.account_value, risk.maintenance))
         ledger.cancel_orders(name, "liquidation")
         settling.cancel_queued(ledger, name)
-        settling.redeem_and_repay(ledger, name)
+        self.settler.redeem_and_repay(name)
         settling.realize(ledger, name)
         entry = {m.symbol: abs(ledger.books.base[name, m.symbol]) for m in ledger.perpetuals()}
-        self.cases[name] = Case(ledger.now_ns, 0, entry)
+        self.entered += 1
+        self.cases[name] = Case(self.entered, ledger.now_ns, entry)
 
     # -- R20, one step
 
@@ -98,16 +113,19 @@ class Liquidator:
             elif case.idle_steps >= ledger.params.stage1_patience:
                 ledger.emit(e.LiquidationStageChanged(name, "backstop", "no_progress"))
         if ledger.books.liquidations[name] == "book":
-            filled = self._on_the_book(name, self._markets(name))
+            filled = self._on_the_book(name, self._markets(name)) > 0
+            filled |= self.closer.close(name, case.entry, None)
             case.idle_steps = 0 if filled else case.idle_steps + 1
-        else:
-            self._on_the_book(name, [one for one in self._markets(name) if self._is_stale(one)])
+            self._is_over(name)
+            return
+        self._on_the_book(name, [one for one in self._markets(name) if self._is_stale(one)])
         if ledger.books.liquidations[name] == "backstop":
             self._to_providers(name)
             if self._fresh(name) and not self.has_recovered(name):
                 ledger.emit(e.LiquidationStageChanged(name, "adl", "backstop_exhausted"))
         if ledger.books.liquidations[name] == "adl":
             self._deleverage(name)
+        self.closer.close(name, case.entry, self._count_taken_over)
         self._is_over(name)
 
     def _is_over(self, name: str) -> bool:
@@ -118,8 +136,8 @@ class Liquidator:
             self._end(name, "recovered")
             return True
         settling.realize(ledger, name)
-        settling.collect(ledger, self.matcher, name)
-        settling.declare_bankrupt(ledger, name)
+        self.settler.collect(name)
+        self.settler.declare_bankrupt(name)
         if name in ledger.books.bankrupt:
             self._end(name, "bankrupt")
         elif self.has_recovered(name):
@@ -188,7 +206,25 @@ class Liquidator:
         visible = self.matcher.visible(market, is_buy, limit)
         share = Fraction(visible * self.ledger.params.depth_share_ppm, f.PPM)
         units = min(wanted, f.lots(share, lot))
-        return self.matcher.take(name, market, is_buy, units, limit) if units > 0 else 0
+        filled = self.matcher.take(name, market, is_buy, units, limit) if units > 0 else 0
+        if filled:
+            self._count("book", name, market, filled)
+        return filled
+
+    def _count_taken_over(self, name: str, asset: str, units: int) -> None:
+        """R22: what the fund takes over of a market's asset counts under "backstop"."""
+        if asset == SETTLEMENT_ASSET:
+            return
+        usd6 = floor(f.value(units, self.ledger.index(asset), self.ledger.decimals(asset)))
+        self.counters.fill("backstop", (name, self.cases[name].number), usd6, self.ledger.now_ns)
+
+    def _count(self, stage: str, name: str, market: str, units: int) -> None:
+        """R25: a fill of a liquidation, at mark (of a spot market at index), rounded down."""
+        if name not in self.cases:  # the fund's inventory is no liquidation
+            return
+        params = self.ledger.market(market)
+        notional = f.value(abs(units), self.ledger.reference(params), self.ledger.decimals(params.asset))
+        self.counters.fill(stage, (name, self.cases[name].number), floor(notional), self.ledger.now_ns)
 
     # -- the fund's inventory (R28)
 
@@ -205,8 +241,9 @@ class Liquidator:
             self.next_inventory_ns = ledger.now_ns + ledger.params.step_ns
             entry, left = self.inventory.get(asset.symbol, (0, 0))
             entry = abs(net) if abs(net) > left else entry
-            if market is not None and ledger.index(asset.symbol):
-                self._small_step(INSURANCE_FUND, market.symbol, net, entry)
+            if market is not None and not ledger.is_index_stale(asset.symbol):
+                most = self.closer.payable_lots(INSURANCE_FUND, asset.symbol)
+                self._small_step(INSURANCE_FUND, market.symbol, max(net, -most), entry)
             self.inventory[asset.symbol] = (entry, abs(self._inventory(asset.symbol)))
 
     def _inventory(self, asset: str) -> int:
@@ -251,8 +288,8 @@ class Liquidator:
             before = ledger.books.base[provider, market]
             change = side * units
             quote = ledger.position_value(market, before) - ledger.position_value(market, before + change)
-            risk = ledger.risk(provider, trade=(market, change, quote))
-            return risk.net_equity >= risk.initial
+            risk = ledger.risk(provider, Change(trades={market: (change, quote)}))
+            return risk.vouched_equity >= risk.initial
 
         if high <= 0 or passes(high):
             return max(0, high)
@@ -297,6 +334,7 @@ class Liquidator:
                 base_left_units=ledger.books.base[name, market] - units,
             )
         )
+        self._count("backstop", name, market, units)
         notional = ceil(f.value(abs(units), mark, ledger.decimals(ledger.market(market).asset)))
         for window in self._windows(provider, market):
             window.take(notional, ledger.now_ns)
@@ -326,6 +364,7 @@ class Liquidator:
             ledger.emit(
                 e.PositionsNetted(name, other, market, -units, mark, mine, his, -mine - his, base - units)
             )
+            self._count("netting", name, market, units)
 
     def _reduce_holders(self, name: str, market: str) -> None:
         ledger = self.ledger
@@ -397,6 +436,7 @@ class Liquidator:
         reduced = self.ranked[market, units > 0]
         if holder not in reduced:
             reduced.append(holder)
+        self._count("adl", name, market, units)
         ledger.emit(
             e.AutoDeleveraged(
                 subaccount=name,

@@ -15,7 +15,8 @@ from engine.units import SETTLEMENT_ASSET
 
 from . import formulas as f
 from .books import Resting
-from .ledger import Change, Ledger
+from .ledger import Change, Ledger, Risk
+from .lending import Lending
 
 
 @dataclass(slots=True)
@@ -58,10 +59,20 @@ class Matcher:
     """Matches orders against the books that the events tell of."""
 
     ledger: Ledger
+    lending: Lending
 
     def visible(self, market: str, is_buy: bool, limit_e8: int) -> int:
-        """R22: units resting at the limit or better."""
-        return sum(order.units for order in self.opposite(market, is_buy, limit_e8))
+        """R22: units resting at the limit or better; of reduce-only orders what they could reduce."""
+        total, reducing = 0, defaultdict[str, int](int)
+        for order in self.opposite(market, is_buy, limit_e8):
+            if order.reduce_only:
+                reducing[order.subaccount] += order.units
+            else:
+                total += order.units
+        for name, units in reducing.items():
+            base = self.ledger.books.base[name, market]
+            total += min(units, max(0, base if is_buy else -base))
+        return total
 
     def opposite(self, market: str, is_buy: bool, limit_e8: int | None) -> list[Resting]:
         """Give what an order may meet: best price first, then oldest."""
@@ -83,9 +94,26 @@ class Matcher:
         if self.state_of(params) in ("closed", "post_only"):
             return 0
         plan = self.plan(Taker(name, params, is_buy, units, limit_e8, forced=True))
+        self._emit(name, plan)
+        return plan.traded
+
+    def _emit(self, taker: str, plan: Plan) -> None:
+        """Post a plan; what came in repays a borrow of it (R11), once for each order that traded."""
+        total: defaultdict[str, int] = defaultdict(int)  # the taker's
         for event in plan.events:
             self.ledger.emit(event)
-        return plan.traded
+            if not isinstance(event, e.SpotTraded):
+                continue
+            asset = self.ledger.market(event.market).asset
+            if event.taker_is_buy:
+                total[asset] += event.units
+                came = SETTLEMENT_ASSET, event.notional_usd6 - event.maker_fee_usd6
+            else:
+                total[SETTLEMENT_ASSET] += event.notional_usd6 - event.taker_fee_usd6
+                came = asset, event.units
+            self.lending.auto_repay(event.maker, *came)
+        for asset, units in total.items():
+            self.lending.auto_repay(taker, asset, units)
 
     def state_of(self, market: MarketParams) -> str:
         """R12: the state that counts: a stale market is reduce-only, unless closed."""
@@ -152,6 +180,8 @@ class Matcher:
         notional = self._notional(market, units, order.price_e8)
         resting = self._notional(market, order.units, order.price_e8)
         maker_rate = Fraction(market.maker_fee_ppm, f.PPM)
+        maker_fee = ceil(resting * maker_rate) - ceil((resting - notional) * maker_rate)
+        taker_fee = 0 if taker.forced else ceil(notional * Fraction(market.taker_fee_ppm, f.PPM))
         kind = e.SpotTraded if market.is_spot else e.Traded
         return kind(
             market=market.symbol,
@@ -163,8 +193,9 @@ class Matcher:
             units=units,
             price_e8=order.price_e8,
             notional_usd6=notional,
-            maker_fee_usd6=ceil(resting * maker_rate) - ceil((resting - notional) * maker_rate),
-            taker_fee_usd6=0 if taker.forced else ceil(notional * Fraction(market.taker_fee_ppm, f.PPM)),
+            # R12: a rebate comes out of the taker's fee.
+            maker_fee_usd6=max(maker_fee, -taker_fee),
+            taker_fee_usd6=taker_fee,
         )
 
     def _notional(self, market: MarketParams, units: int, price_e8: int) -> int:
@@ -183,8 +214,8 @@ class Matcher:
         money = -sign * trade.notional_usd6 - fee_usd6
         if isinstance(trade, e.SpotTraded):
             asset = self.ledger.market(trade.market).asset
-            change.cash[asset] = change.cash.get(asset, 0) + sign * trade.units
-            change.cash[SETTLEMENT_ASSET] = change.cash.get(SETTLEMENT_ASSET, 0) + money
+            change.add_cash(asset, sign * trade.units)
+            change.add_cash(SETTLEMENT_ASSET, money)
             return
         base, quote = change.trades.get(trade.market, (0, 0))
         change.trades[trade.market] = (base + sign * trade.units, quote + money)
@@ -200,21 +231,14 @@ class Matcher:
         cash = self.ledger.books.cash
         if any(cash[order.subaccount, asset] + units < 0 for asset, units in after.cash.items()):
             return "insufficient_cash"
-        return "" if self.may_become(order.subaccount, after) else "insufficient_margin"
+        return "insufficient_margin" if self.margin_fault(order.subaccount, after) else ""
 
-    def may_become(self, name: str, change: Change) -> bool:
-        """R19: initial margin is met afterwards, or nothing is worse than before."""
-        before, after = self.ledger.risk(name), self.ledger.risk(name, change=change)
-        if after.net_equity >= after.initial:
-            return True
-        if after.initial > before.initial or after.maintenance > before.maintenance:
-            return False
-        if after.net_equity >= before.net_equity:
-            return True
-        if after.maintenance == before.maintenance or after.net_equity < 0:
-            return False
-        ratio = Fraction(before.net_equity, before.maintenance)
-        return after.maintenance == 0 or Fraction(after.net_equity, after.maintenance) >= ratio
+    def margin_fault(self, name: str, change: Change) -> R | None:
+        """R19: vouched equity meets initial margin afterwards, or nothing is worse than before."""
+        before, after = self.ledger.risk(name), self.ledger.risk(name, change)
+        if after.vouched_equity >= after.initial or _is_no_worse(before, after):
+            return None
+        return R.STALE_PRICE if after.net_equity >= after.initial else R.INSUFFICIENT_INITIAL_MARGIN
 
     def stop(self, market: MarketParams, is_buy: bool) -> int | None:
         """R15: mark (of a spot market: index) +- the impact band, rounded toward it."""
@@ -286,6 +310,10 @@ class Matcher:
             units = min(units, abs(self.ledger.books.base[order.subaccount, market.symbol]))
         return Taker(order.subaccount, market, order.side == "buy", units, limit, bool(order.reduce_only))
 
+    def fillable(self, order: c.PlaceOrder) -> int:
+        """R12: how much of an order would trade at once."""
+        return self.plan(self.taker_of(order)).traded
+
     def _condition_faults(self, order: c.PlaceOrder, market: MarketParams) -> list[R]:
         found = []
         taker = self.taker_of(order)
@@ -302,26 +330,45 @@ class Matcher:
         change = plan.changes[name].copy()
         rest = self.rest_of(order, plan)
         if market.is_spot:
-            if not self._has_cash(name, market, taker, plan, rest, order.price_e8):
-                found.append(R.INSUFFICIENT_SETTLED_CASH)
+            _, borrowed = self.raised(order, taker, plan)
+            if borrowed is None:
+                return [*found, R.INSUFFICIENT_SETTLED_CASH]
+            change.add_cash(self.paid_in(taker), borrowed)
+            change.owed[self.paid_in(taker)] = borrowed
         elif rest and not order.reduce_only:
             change.orders[market.symbol] = (rest, 0) if taker.is_buy else (0, rest)
-        if self.ledger.risk(name).account_value < 0:
-            found.append(R.OUTSTANDING_NEGATIVE_EQUITY)
-        if not self.may_become(name, change):
-            found.append(R.INSUFFICIENT_INITIAL_MARGIN)
+        fault = self.margin_fault(name, change)
+        if fault is not None:
+            found.append(R.OUTSTANDING_NEGATIVE_EQUITY if self.ledger.risk(name).account_value < 0 else fault)
         return found
 
-    def _has_cash(
-        self, name: str, market: MarketParams, taker: Taker, plan: Plan, rest: int, price_e8: int
-    ) -> bool:
-        """R12: what trades and what rests is paid out of cash that is not locked."""
-        asset = SETTLEMENT_ASSET if taker.is_buy else market.asset
-        needed = -plan.changes[name].cash.get(asset, 0)
+    # -- spot margin (R11)
+
+    def paid_in(self, taker: Taker) -> str:
+        """R12: what a spot order gives away."""
+        return SETTLEMENT_ASSET if taker.is_buy else taker.market.asset
+
+    def raised(self, order: c.PlaceOrder, taker: Taker, plan: Plan) -> tuple[int, int | None]:
+        """R11: (units redeemed, units borrowed) for what free cash lacks; None: it cannot be borrowed."""
+        ledger, lending, name, asset = self.ledger, self.lending, taker.name, self.paid_in(taker)
+        lacking = -plan.changes[name].cash.get(asset, 0) - ledger.free(name, asset)
+        rest = self.rest_of(order, plan)
         if rest:
-            order = Resting(market.symbol, 0, name, taker.is_buy, price_e8, rest, False, "")
-            needed += self.ledger.lock_of(order)[1]
-        return needed <= self.ledger.free(name, asset)
+            resting = Resting(taker.market.symbol, 0, name, taker.is_buy, order.price_e8, rest, False, "")
+            lacking += ledger.lock_of(resting)[1]
+        if lacking <= 0:
+            return 0, 0
+        pool, shares = lending.now(asset), ledger.books.lent[name, asset]
+        redeemed = min(lacking, pool.redeemable(shares))
+        if redeemed:
+            pool = pool.without(redeemed, shares)
+        lacking -= redeemed
+        if lacking == 0:
+            return redeemed, 0
+        stale = ledger.rests_on_stale(name) or (asset != SETTLEMENT_ASSET and ledger.is_index_stale(asset))
+        if rest or stale or not lending.settings(name)[1] or pool.borrowable() < lacking:
+            return redeemed, None
+        return redeemed, lacking if lending.is_within_limit(name, asset, lacking) else None
 
     def rest_of(self, order: c.PlaceOrder, plan: Plan) -> int:
         """What will stand on the book."""
@@ -331,8 +378,12 @@ class Matcher:
         """Expect what an accepted order posts."""
         taker = self.taker_of(order)
         plan = self.plan(taker) if order.kind != "post_only" else self._new_plan(taker)
-        for event in plan.events:
-            self.ledger.emit(event)
+        if taker.market.is_spot:
+            redeemed, borrowed = self.raised(order, taker, plan)
+            self.lending.redeem(taker.name, self.paid_in(taker), redeemed)
+            if borrowed:
+                self.lending.borrow(taker.name, self.paid_in(taker), borrowed)
+        self._emit(taker.name, plan)
         if plan.left == 0:
             return
         rest = self.rest_of(order, plan)
@@ -355,3 +406,15 @@ class Matcher:
 
     def _new_plan(self, taker: Taker) -> Plan:
         return Plan(self.ledger.books.last_order_id[taker.market.symbol] + 1, left=taker.units)
+
+
+def _is_no_worse(before: Risk, after: Risk) -> bool:
+    """R19: margins no higher; equity no lower, or less margin and no less equity for each unit of it."""
+    if after.initial > before.initial or after.maintenance > before.maintenance:
+        return False
+    if after.net_equity >= before.net_equity:
+        return True
+    if after.maintenance == before.maintenance or after.net_equity < 0:
+        return False
+    ratio = Fraction(before.net_equity, before.maintenance)
+    return after.maintenance == 0 or Fraction(after.net_equity, after.maintenance) >= ratio

@@ -23,6 +23,7 @@ class Trace:
     """What a market's mark and funding remember: the moving average, and the premium over time."""
 
     smoothed: int = 0
+    priced_ns: int | None = None  # R13: a tick is no price
     since_ns: int | None = None
     premium: int = 0
     weighted: int = 0
@@ -74,7 +75,7 @@ class Pricer:
         if bids and asks:
             mid = floor(Fraction(max(bids) + min(asks), 2))
             away = max(-band, min(band, mid - index))
-        passed = 0 if trace.since_ns is None else self.ledger.now_ns - trace.since_ns
+        passed = 0 if trace.priced_ns is None else self.ledger.now_ns - trace.priced_ns
         moved = (away - trace.smoothed) * Fraction(passed, self.ledger.params.mark_window_ns + passed)
         trace.smoothed += int(moved)  # toward zero
         return max(1, index + max(-band, min(band, trace.smoothed)))
@@ -93,6 +94,7 @@ class Pricer:
     def _sample(self, market: MarketParams) -> None:
         mark, index = self.ledger.reference(market), self.ledger.index(market.asset)
         self._pass_time(market)
+        self.traces[market.symbol].priced_ns = self.ledger.now_ns
         if mark and index:
             self.traces[market.symbol].premium = floor(Fraction((mark - index) * f.PPM, index))
 

@@ -103,5 +103,12 @@ def state_balances(state: State) -> dict[str, Mapping[Any, int]]:
 
 
 def quick_params() -> Params:
-    """Give the default parameters with short times and few open orders, so that a random run meets them."""
-    return replace(default_params(), gate_max_ns=60 * 10**9, velocity_max_ns=60 * 10**9, max_open_orders=2)
+    """Give parameters with short times, few open orders, a short memory: a random run meets them all."""
+    return replace(
+        default_params(),
+        gate_max_ns=60 * 10**9,
+        velocity_max_ns=60 * 10**9,
+        max_open_orders=2,
+        remembered_commands=12,
+        remembered_orders=3,
+    )

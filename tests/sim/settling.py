@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
 
@@ -11,6 +12,7 @@ from engine.units import FEES, INSURANCE_FUND
 
 from . import formulas as f
 from .ledger import ROUNDING, SETTLEMENT_ASSET, Ledger
+from .lending import Lending
 from .matching import Matcher
 
 
@@ -33,59 +35,189 @@ def realize_rounding(ledger: Ledger) -> None:
             ledger.emit(e.PnlSettled(ROUNDING, market.symbol, left, mark))
 
 
-def collect(ledger: Ledger, matcher: Matcher, name: str) -> None:
-    """R26: a realized loss is paid from USDC cash, then queued withdrawals, then assets, cheapest first."""
-    collect_dollars(ledger, name)
-    if ledger.books.unsettled[name] >= 0:
-        return
-    ledger.unlock(name, SETTLEMENT_ASSET)
-    collect_dollars(ledger, name)
-    if ledger.books.unsettled[name] >= 0:
-        return
-    cancel_queued(ledger, name)
-    collect_dollars(ledger, name)
-    # The smallest haircut first: what costs the customer least; ties by symbol.
-    for asset in sorted(ledger.params.assets, key=lambda one: (one.haircut_ppm, one.symbol)):
-        rate = ledger.conversion_rate(asset.symbol)
-        if asset.symbol == SETTLEMENT_ASSET or rate == 0:
-            continue
-        _unlock_if_needed(ledger, name, asset, rate)
-        _sell_for_loss(ledger, matcher, name, asset, rate)
-        _convert(ledger, name, asset, rate)
+@dataclass(slots=True)
+class Settler:
+    """Collects realized losses, finds who is bankrupt; redeems and borrows where that is needed."""
 
+    ledger: Ledger
+    lending: Lending
+    matcher: Matcher
+    shortfalls: list[tuple[int, int]] = field(default_factory=list)  # R27: the fund's, (when, usd6), in a row
 
-def _unlock_if_needed(ledger: Ledger, name: str, asset: AssetParams, rate: int) -> None:
-    """R26: when the loss takes more than is not locked, the orders that lock the asset go first."""
-    debt, held = -ledger.books.unsettled[name], ledger.books.cash[name, asset.symbol]
-    units = f.conversion(asset, held, rate, debt)[0]
-    if units > ledger.free(name, asset.symbol):
-        ledger.unlock(name, asset.symbol)
+    def settle(self) -> None:
+        """R26: all profit and loss is realized; the fund, then `rounding`, then everybody pays losses."""
+        ledger = self.ledger
+        for name in [FEES, *ledger.customers()]:
+            realize(ledger, name)
+        realize_rounding(ledger)
+        collect_dollars(ledger, INSURANCE_FUND)
+        collect_dollars(ledger, ROUNDING)
+        for name in ledger.customers():
+            self.collect(name)
 
-
-def _sell_for_loss(ledger: Ledger, matcher: Matcher, name: str, asset: AssetParams, rate: int) -> None:
-    """R26: free cash of an asset is sold on its spot market first, inside the band and above the rate."""
-    debt, free = -ledger.books.unsettled[name], ledger.free(name, asset.symbol)
-    market = next((one for one in ledger.params.markets if one.is_spot and one.asset == asset.symbol), None)
-    if debt <= 0 or free <= 0 or market is None:
-        return
-    band = Fraction(market.liquidation_band_ppm, f.PPM)
-    limit = max(ceil(ledger.index(asset.symbol) * (1 - band)), rate)
-    lot = market.lot_units
-    units = ceil(Fraction(debt * 10 ** (asset.decimals + 2), limit * lot)) * lot
-    units = min(units, f.lots(free, lot))
-    if units > 0 and matcher.take(name, market.symbol, False, units, limit):
+    def collect(self, name: str) -> None:
+        """R26: paid from cash, queued withdrawals, what is lent, a borrow, then from other assets."""
+        ledger = self.ledger
         collect_dollars(ledger, name)
+        if ledger.books.unsettled[name] >= 0:
+            return
+        ledger.unlock(name, SETTLEMENT_ASSET)
+        collect_dollars(ledger, name)
+        if ledger.books.unsettled[name] >= 0:
+            return
+        cancel_queued(ledger, name)
+        collect_dollars(ledger, name)
+        if ledger.books.unsettled[name] >= 0:
+            return
+        self.lending.redeem_forced(name, SETTLEMENT_ASSET, -ledger.books.unsettled[name])
+        collect_dollars(ledger, name)
+        if self._may_borrow(name, -ledger.books.unsettled[name]):
+            self.lending.borrow(name, SETTLEMENT_ASSET, -ledger.books.unsettled[name])
+            collect_dollars(ledger, name)
+        # The smallest haircut first: what costs the customer least; ties by symbol.
+        for asset in sorted(ledger.params.assets, key=lambda one: (one.haircut_ppm, one.symbol)):
+            rate = ledger.conversion_rate(asset.symbol)
+            if rate and ledger.books.unsettled[name] < 0:
+                self._take(name, asset, rate)
 
+    def _may_borrow(self, name: str, debt: int) -> bool:
+        """R26: auto_borrow, the whole rest or nothing."""
+        ledger, lending, dollars = self.ledger, self.lending, SETTLEMENT_ASSET
+        if debt <= 0 or not lending.settings(name)[1]:
+            return False
+        if name in ledger.books.liquidations or name in ledger.books.bankrupt:
+            return False
+        if not lending.is_within_limit(name, dollars, debt) or lending.now(dollars).borrowable() < debt:
+            return False
+        after = lending.risk_after(name, dollars, debt)
+        return not ledger.rests_on_stale(name) and after.vouched_equity >= after.initial
 
-def _convert(ledger: Ledger, name: str, asset: AssetParams, rate: int) -> None:
-    debt, held = -ledger.books.unsettled[name], ledger.books.cash[name, asset.symbol]
-    if debt <= 0 or held == 0:
-        return
-    units, usd6 = f.conversion(asset, held, rate, debt)
-    if not usd6:
-        return
-    paid, owed = ledger.fund_pays(usd6)
-    ledger.emit(e.CollateralConverted(name, asset.symbol, units, usd6, rate, paid, owed))
+    def _take(self, name: str, asset: AssetParams, rate: int) -> None:
+        """R26: one asset pays: lent units come back as they are needed, the book first, then conversion."""
+        ledger, symbol = self.ledger, asset.symbol
+        if symbol != SETTLEMENT_ASSET and ledger.is_index_stale(symbol):
+            # The fund buys nothing at a price nobody vouches for; the book may.
+            self._sell(name, asset, rate)
+            return
+        debt, held = -ledger.books.unsettled[name], ledger.balance(name, symbol)
+        units = f.conversion(asset, held, rate, debt)[0]
+        if units > ledger.free(name, symbol):
+            ledger.unlock(name, symbol)
+        lacking = units - ledger.free(name, symbol)
+        if lacking > 0:
+            self.lending.redeem_forced(name, symbol, lacking)
+        if symbol != SETTLEMENT_ASSET:
+            self._sell(name, asset, rate)
+            self._convert(name, asset, rate)
+        self._convert_lent(name, asset, rate)
+
+    def _sell(self, name: str, asset: AssetParams, rate: int) -> None:
+        """R26: free cash of an asset is sold on its spot market first, inside the band and above the rate."""
+        ledger = self.ledger
+        debt, free = -ledger.books.unsettled[name], ledger.free(name, asset.symbol)
+        market = ledger.spot_market(asset.symbol)
+        if debt <= 0 or free <= 0 or market is None:
+            return
+        band = Fraction(market.liquidation_band_ppm, f.PPM)
+        limit = max(ceil(ledger.index(asset.symbol) * (1 - band)), rate)
+        lot = market.lot_units
+        units = ceil(Fraction(debt * 10 ** (asset.decimals + 2), limit * lot)) * lot
+        units = min(units, f.lots(free, lot))
+        if units > 0 and self.matcher.take(name, market.symbol, False, units, limit):
+            collect_dollars(ledger, name)
+
+    def _convert(self, name: str, asset: AssetParams, rate: int) -> None:
+        ledger = self.ledger
+        held = ledger.books.cash[name, asset.symbol]
+        units, usd6 = f.conversion(asset, held, rate, -ledger.books.unsettled[name])
+        if usd6:
+            paid, owed = ledger.fund_pays(usd6)
+            ledger.emit(e.CollateralConverted(name, asset.symbol, units, usd6, rate, paid, owed))
+
+    def _convert_lent(self, name: str, asset: AssetParams, rate: int) -> None:
+        """R26: what the pool has no cash for, the fund takes as lent shares."""
+        ledger, symbol = self.ledger, asset.symbol
+        if ledger.books.unsettled[name] >= 0 or not ledger.books.lent[name, symbol]:
+            return
+        self.lending.accrue(symbol)
+        held = ledger.lent_units(name, symbol)
+        units, usd6 = f.conversion(asset, held, rate, -ledger.books.unsettled[name])
+        if usd6:
+            paid, owed = ledger.fund_pays(usd6)
+            shares = self.lending.last(symbol).shares_for_redeeming(units, ledger.books.lent[name, symbol])
+            ledger.emit(e.LentConverted(name, symbol, units, shares, usd6, rate, paid, owed))
+
+    def redeem_and_repay(self, name: str) -> None:
+        """R21: what is lent comes back as the pool allows; borrows are repaid from cash, then lent units."""
+        for asset in self.ledger.params.assets:
+            self.lending.redeem_forced(name, asset.symbol)
+        for asset in self.ledger.params.assets:
+            self.lending.repay_all(name, asset.symbol)
+
+    def declare_bankrupt(self, name: str) -> None:
+        """R27: a debt, no positions and no collateral left; the fund takes over what is still borrowed."""
+        ledger, books = self.ledger, self.ledger.books
+        borrows = sum(ledger.liability(name, one.symbol) for one in ledger.params.assets)
+        if name in books.bankrupt or books.unsettled[name] >= borrows:
+            return
+        if any(books.base[name, m.symbol] or books.quote[name, m.symbol] for m in ledger.perpetuals()):
+            return
+        for asset in ledger.params.assets:
+            if self._is_collateral(name, asset):
+                return
+        ledger.cancel_orders(name, "bankruptcy")
+        for symbol in sorted(one.symbol for one in ledger.params.assets):
+            if books.borrowed[name, symbol]:
+                self.lending.take_over(name, symbol, ledger.index(symbol))
+        ledger.emit(e.SubaccountBankrupt(name, -books.unsettled[name]))
+
+    def _is_collateral(self, name: str, asset: AssetParams) -> bool:
+        """R26: cash with what could be redeemed, and what is lent beyond it, each above dust by itself."""
+        ledger, symbol = self.ledger, asset.symbol
+        rate, lent = ledger.conversion_rate(symbol), ledger.lent_units(name, symbol)
+        redeemable = min(lent, self.lending.last(symbol).cash)
+        parts = (ledger.books.cash[name, symbol] + redeemable, lent - redeemable)
+        # Dust that is worth less than a micro-dollar at the conversion rate is nothing.
+        return any(part and (rate == 0 or f.value(part, rate, asset.decimals) >= 1) for part in parts)
+
+    def fund_repays(self) -> None:
+        """R26: the fund repays what it owes from cash, then lent, and redeems what it lends."""
+        for asset in self.ledger.params.assets:
+            symbol, books = asset.symbol, self.ledger.books
+            self.lending.repay(INSURANCE_FUND, symbol, self.ledger.owed_units(INSURANCE_FUND, symbol))
+            units = self.lending.now(symbol).redeemable(books.lent[INSURANCE_FUND, symbol])
+            self.lending.redeem(INSURANCE_FUND, symbol, units)
+
+    def write_off_shortfall(self) -> None:
+        """R27: the least that the fund was short at every tick for write_off_after_ns is written off."""
+        ledger = self.ledger
+        self._note_shortfall()
+        if self.shortfalls and ledger.now_ns - self.shortfalls[0][0] >= ledger.params.write_off_after_ns:
+            _extinguish(ledger, INSURANCE_FUND, min(usd6 for _, usd6 in self.shortfalls))
+            self.shortfalls.clear()
+            self._note_shortfall()
+
+    def _note_shortfall(self) -> None:
+        """R27: what the fund would still owe the pool after selling all it holds at index."""
+        worth = self.ledger.risk(INSURANCE_FUND).account_value
+        usd6 = min(max(0, -worth), max(0, -self.ledger.books.unsettled[INSURANCE_FUND]))
+        if usd6:
+            self.shortfalls.append((self.ledger.now_ns, usd6))
+        else:
+            self.shortfalls.clear()
+
+    def pay_claims(self) -> None:
+        """R26: `rounding` first, then customers pro rata by largest remainder when the pool is short."""
+        ledger = self.ledger
+        _pay(ledger, ROUNDING, min(ledger.pool_cash(), ledger.books.unsettled[ROUNDING]))
+        winners = [name for name in ledger.customers() if ledger.books.unsettled[name] > 0]
+        claims = [ledger.books.unsettled[name] for name in winners]
+        amount = min(ledger.pool_cash(), sum(claims))
+        for name, part in zip(winners, f.pro_rata(amount, claims), strict=True):
+            _pay(ledger, name, part)
+            self.lending.auto_repay(name, SETTLEMENT_ASSET, part)
+        _pay(ledger, INSURANCE_FUND, min(ledger.pool_cash(), ledger.books.unsettled[INSURANCE_FUND]))
+        _pay(ledger, FEES, min(ledger.pool_cash(), ledger.books.unsettled[FEES]))
 
 
 def collect_dollars(ledger: Ledger, name: str) -> None:
@@ -103,27 +235,6 @@ def cancel_queued(ledger: Ledger, name: str) -> None:
             ledger.turn_back(withdrawal_id, "needed_for_losses")
 
 
-def redeem_and_repay(ledger: Ledger, name: str) -> None:
-    """R21: what is lent comes back as the pool allows; borrows are repaid from cash of the same asset."""
-
-
-def declare_bankrupt(ledger: Ledger, name: str) -> None:
-    """R27: a realized debt, no positions and no collateral left."""
-    books = ledger.books
-    if name in books.bankrupt or books.unsettled[name] >= 0:
-        return
-    if any(books.base[name, m.symbol] or books.quote[name, m.symbol] for m in ledger.perpetuals()):
-        return
-    for asset in ledger.params.assets:
-        held = books.cash[name, asset.symbol]
-        rate = ledger.conversion_rate(asset.symbol)
-        # Dust that is worth less than a micro-dollar at the conversion rate is nothing.
-        if held and (rate == 0 or f.value(held, rate, asset.decimals) >= 1):
-            return
-    ledger.cancel_orders(name, "bankruptcy")
-    ledger.emit(e.SubaccountBankrupt(name, -books.unsettled[name]))
-
-
 def cover(ledger: Ledger) -> None:
     """R27: the fund pays debts, oldest first, as far as it has dollars."""
     for name in ledger.debts_oldest_first():
@@ -133,41 +244,32 @@ def cover(ledger: Ledger) -> None:
             ledger.emit(e.DebtCovered(name, units, debt - units))
 
 
-def pay_claims(ledger: Ledger) -> None:
-    """R26: `rounding` first, then customers pro rata by largest remainder when the pool is short."""
-    _pay(ledger, ROUNDING, min(ledger.pool_cash(), ledger.books.unsettled[ROUNDING]))
-    winners = [name for name in ledger.customers() if ledger.books.unsettled[name] > 0]
-    claims = [ledger.books.unsettled[name] for name in winners]
-    amount = min(ledger.pool_cash(), sum(claims))
-    for name, part in zip(winners, f.pro_rata(amount, claims), strict=True):
-        _pay(ledger, name, part)
-    _pay(ledger, INSURANCE_FUND, min(ledger.pool_cash(), ledger.books.unsettled[INSURANCE_FUND]))
-    _pay(ledger, FEES, min(ledger.pool_cash(), ledger.books.unsettled[FEES]))
-
-
 def _pay(ledger: Ledger, name: str, units: int) -> None:
     if units > 0:
         ledger.emit(e.ClaimPaid(name, units, ledger.books.unsettled[name] - units))
 
 
 def write_off(ledger: Ledger) -> None:
-    """R27: a debt of write_off_after_ns is extinguished; the claims behind it are cut pro rata."""
+    """R27: a debt of write_off_after_ns is extinguished; the claims behind it are cut."""
     for name in ledger.debts_oldest_first():
-        debt = -ledger.books.unsettled[name]
-        if debt <= 0 or ledger.now_ns - ledger.debt_since_ns[name] < ledger.params.write_off_after_ns:
-            continue
-        of_fees = min(debt, max(0, ledger.books.unsettled[FEES]))
-        winners = [one for one in ledger.customers() if ledger.books.unsettled[one] > 0]
-        claims = [ledger.books.unsettled[one] for one in winners]
-        amount = min(debt - of_fees, sum(claims))
-        if of_fees + amount == 0:
-            continue
-        parts = f.pro_rata(amount, claims)
-        cuts = [(one, part) for one, part in zip(winners, parts, strict=True) if part]
-        if of_fees:
-            cuts.insert(0, (FEES, of_fees))
-        amount += of_fees
-        ledger.emit(e.LossSocialized(name, amount, tuple(cuts)))
+        if ledger.now_ns - ledger.debt_since_ns[name] >= ledger.params.write_off_after_ns:
+            _extinguish(ledger, name, -ledger.books.unsettled[name])
+
+
+def _extinguish(ledger: Ledger, name: str, debt: int) -> None:
+    """R27: the claim of `fees` is cut first, then the fund's, then those of customers pro rata."""
+    cuts: list[tuple[str, int]] = []
+    claims, left = ledger.books.unsettled, debt
+    for one in (FEES, INSURANCE_FUND):
+        cut = max(0, min(left, claims[one]))
+        cuts, left = [*cuts, (one, cut)], left - cut
+    winners = [one for one in ledger.customers() if claims[one] > 0]
+    amount = min(left, sum(claims[one] for one in winners))
+    if amount > 0:
+        cuts += zip(winners, f.pro_rata(amount, [claims[one] for one in winners]), strict=True)
+    cuts = [(one, cut) for one, cut in cuts if cut]
+    if cuts:
+        ledger.emit(e.LossSocialized(name, sum(cut for _, cut in cuts), tuple(cuts)))
 
 
 def end_debts(ledger: Ledger) -> None:

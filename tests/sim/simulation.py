@@ -6,7 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from engine.commands import Command, Tick
@@ -15,9 +15,10 @@ from engine.journal import Entry, replay
 from engine.outcome import Accepted, Outcome
 from engine.params import params_from_json, params_to_json
 from engine.snapshot import dump_state, load_state, state_hash
+from engine.stages import stage_shares
 from engine.state import State, new_state
 
-from .auditor import Auditor
+from .auditor import AuditFailed, Auditor
 from .generator import Generator, RandomChooser
 from .run import Run, new_run, quick_params, state_balances
 
@@ -28,7 +29,6 @@ class Simulation:
 
     seed: int
     full_check_every: int = 1
-    lending: bool = False
     run: Run = field(init=False)
     auditor: Auditor = field(init=False)
     generator: Generator = field(init=False)
@@ -41,8 +41,9 @@ class Simulation:
         # Odd seeds run with short queues, so that most withdrawals wait and leave the queue by time.
         self.run = new_run(quick_params() if self.seed % 2 else None)
         self.generator = Generator(chooser, self.run.params, self.run.books)
-        self.generator.lending_weight = 12 if self.lending else 0
-        self.auditor = Auditor(self.run.params, follow_only=self.lending)
+        self.generator.lending_weight = 12
+        self.generator.silence_percent = 10
+        self.auditor = Auditor(self.run.params)
 
     def commands(self, steps: int) -> Iterator[Command]:
         """Give the opening, then `steps` random commands."""
@@ -60,10 +61,19 @@ class Simulation:
         if isinstance(command, Tick) and isinstance(outcome, Accepted) and outcome.recorded:
             assert check_after_tick(self.run.state) == []
         if len(self.run.entries) % self.full_check_every == 0:
+            self.check_stages()
             assert check(self.run.state) == []
             assert self.run.books.balances() == state_balances(self.run.state)
         self._count(command, outcome)
         return outcome
+
+    def check_stages(self) -> None:
+        """R25: the public counters of stages are what the auditor counted."""
+        now_ns = self.run.state.last_time_ns
+        found = [astuple(one) for one in stage_shares(self.run.state, now_ns)]
+        expected = self.auditor.stage_shares()
+        if found != expected:
+            raise AuditFailed(f"R25: the counters are {found}, but the rules say {expected}")
 
     def take_snapshot(self) -> None:
         """Remember the state now; `finish` replays the rest of the journal from here."""
