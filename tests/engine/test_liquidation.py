@@ -263,7 +263,7 @@ def test_r20_bankruptcy_at_once_on_the_mark_that_causes_it(exchange: Exchange) -
     assert liquidation_status(exchange.state, "1/0").state == "bankrupt"
 
 
-def test_r26_r28_a_winner_is_paid_pro_rata_and_in_full_after_the_debtors_deposit(indebted: Exchange) -> None:
+def test_r26_r28_a_winner_is_paid_in_full_after_the_debtors_deposits(indebted: Exchange) -> None:
     assert (indebted.cash("2/0"), indebted.unsettled("2/0")) == (2_000 * USDC, 1_000 * USDC)
     indebted.deposit("1/0", 400 * USDC)
     indebted.tick()
