@@ -111,18 +111,22 @@ def test_r28_an_asset_without_a_price_is_credited_and_collected_later(make_excha
 
 
 def test_r28_positions_are_marked_first(exchange: Exchange) -> None:
-    """R28: an outstanding that is still unrealized (a state the engine closes at every mark) is realized,
-    then paid.
+    """R28: an outstanding that is still unrealized is realized, then paid.
+
+    1/0 enters liquidation at 141 with 10 of 19.035, 90 realized; its next step is due in a second. Before
+    that the mark falls to 130: 110 more, unrealized.
     """
     exchange.deposit("1/0", 100 * USDC)
     exchange.deposit("2/0", 10_000 * USDC)
     assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
-    # Set the mark past everything that would close the position, to look at the deposit alone.
-    exchange.state.mark_prices["SOL-PERP"].price_e8 = 130 * 10**8
+    exchange.prices(141)
+    exchange.now_ns += 1
+    exchange.prices(130)
+    assert (exchange.base("1/0"), exchange.unsettled("1/0")) == (10 * SOL, -90 * USDC)
     assert outstanding_negative_equity_usd6(exchange.state, "1/0") == 100 * USDC
     preview = preview_deposit(exchange.state, "1/0", "USDC", 150 * USDC)
     events = exchange.must(cm.Deposit, "1/0", "USDC", 150 * USDC, "w")
-    assert events[0] == PnlSettled("1/0", "SOL-PERP", -200 * USDC, 130 * 10**8)
+    assert events[0] == PnlSettled("1/0", "SOL-PERP", -110 * USDC, 130 * 10**8)
     assert (events[1].applied_usd6, events[1].credited_units) == (100 * USDC, 50 * USDC)
     assert (preview.applied_usd6, preview.credited_units, preview.being_liquidated) == (
         100 * USDC,

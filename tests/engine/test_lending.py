@@ -26,7 +26,7 @@ from engine.pool import (
 )
 from engine.rejects import RejectReason
 from engine.snapshot import dump_state, load_state
-from engine.state import LendingPool, Liquidation, State
+from engine.state import LendingPool, State
 from engine.units import E18, YEAR_NS
 from tests.engine.conftest import SECOND, SOL, USDC, Exchange
 
@@ -442,9 +442,16 @@ def test_i6_shares_must_add_up_to_the_pools(pool: Exchange, name: str, kind: str
 
 
 def test_r10_in_liquidation_nobody_lends_or_borrows(pool: Exchange) -> None:
-    """R10, R11: what a liquidation needs is not put away meanwhile."""
-    pool.must(cm.Borrow, "1/0", "SOL", SOL)
-    pool.state.liquidations["1/0"] = Liquidation("book", 0, 2**62, 0, {}, [])
+    """R10, R11: what a liquidation needs is not put away meanwhile.
+
+    1/0 is long 5,000 SOL from 150; at 134 it has 100,000 + 150 x 0.8991 - 80,000 = 20,134.87 of 670,000 x
+    37.5 x 10^-6 x root = 20,565.
+    """
+    pool.deposit("1/0", SOL, "SOL")
+    pool.deposit("3/0", 1_000_000 * USDC)
+    assert isinstance(pool.trade("1/0", "3/0", 5_000 * SOL, 150), Accepted)
+    pool.prices(150, mark_usd=134)
+    assert list(pool.state.liquidations) == ["1/0"]
     for kind in (cm.Lend, cm.Borrow):
         outcome = pool.send(kind, "1/0", "SOL", SOL)
         assert isinstance(outcome, Rejected) and outcome.reason is RejectReason.IN_LIQUIDATION

@@ -259,3 +259,18 @@ def test_r19_a_debt_that_has_not_ended_forbids_block_trades_and_orders(indebted:
     assert (indebted.cash("1/0"), indebted.state.debts) == (1_000 * USDC, {})
     assert isinstance(indebted.trade("1/0", "2/0", SOL, 130), Accepted)
     assert isinstance(indebted.order("1/0", "buy", SOL, 130), Accepted)
+
+
+def test_r18_reduce_only_orders_need_no_margin(exchange: Exchange) -> None:
+    """R18: long 10 SOL with $31, 20 SOL offered: the worst side is |10 - 20| = 10, $30 of initial margin.
+
+    10 more reduce-only change nothing; 10 more of any other kind would make the worst side 20: $60.
+    """
+    exchange.deposit("1/0", 31 * USDC)
+    exchange.deposit("2/0", 1_000 * USDC)
+    assert isinstance(exchange.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
+    assert isinstance(exchange.order("1/0", "sell", 20 * SOL, 160), Accepted)
+    refused = exchange.order("1/0", "sell", 10 * SOL, 161)
+    assert isinstance(refused, Rejected) and refused.reason is RejectReason.INSUFFICIENT_INITIAL_MARGIN
+    assert isinstance(exchange.order("1/0", "sell", 10 * SOL, 161, reduce_only=1), Accepted)
+    assert margin_of(exchange.state, "1/0").initial_margin_usd6 == 30 * USDC
