@@ -123,7 +123,9 @@ def _remember_for_a_while(state: State, command: cm.Command, outcome: Outcome) -
         if isinstance(command, _ORDERS):
             # Nobody's order pushes out the answer to another's.
             state.order_answers[command.id] = (command, outcome)
-            ids = state.order_ids.setdefault(command.subaccount, deque())
+            ids = state.order_ids.get(command.subaccount)
+            if ids is None:
+                ids = state.order_ids[command.subaccount] = deque()
             ids.append(command.id)
             while len(ids) > state.params.remembered_orders:
                 del state.order_answers[ids.popleft()]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from operator import attrgetter
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from engine import commands as cm
 from engine.units import MAX_TEXT_LENGTH, MAX_TIME_NS, MAX_UNITS, is_text, order_key
@@ -34,18 +34,20 @@ def malformed_field(command: cm.Command) -> str:
     kind: type[Any] = type(command)
     if type(command.time_ns) is not int or not 0 <= command.time_ns <= MAX_TIME_NS:
         return "time_ns"
-    for (name, low, high, choices, shortest), value in zip(
-        _SHAPES[kind], _VALUES[kind](command), strict=True
+    for (name, wanted, low, high, choices, shortest), value in zip(
+        _SHAPES[kind], _VALUES[kind](command), strict=False
     ):
-        found = type(value)
-        if found is str:
+        found: type[Any] = type(value)
+        if found is not wanted:
+            return name
+        if wanted is str:
             if choices:
                 if value not in choices:
                     return name
             # As `is_text`, which a call per field would make the dearest part of an order.
             elif not (shortest <= len(value) <= MAX_TEXT_LENGTH and value.isascii() and value.isprintable()):
                 return name
-        elif found is int:
+        elif wanted is int:
             if not low <= value <= high:
                 return name
         elif not _good_tuple(value, name):
@@ -57,12 +59,12 @@ def malformed_field(command: cm.Command) -> str:
 
 def _good_tuple(values: Any, name: str) -> bool:
     """Check quotes, consents (texts), prices and holdings (text, integer): well-formed, no key twice."""
-    if type(values) is not tuple:
-        return False
     if name == "quotes":
         return _good_quotes(values)
     if name == "consents":
         return all(type(value) is str and is_text(value) for value in values)
+    if not all(type(value) is tuple and len(value) == 2 for value in values):
+        return False
     keys = [key for key, _ in values]
     if not all(type(key) is str and is_text(key) for key in keys) or len(set(keys)) != len(keys):
         return False
@@ -83,15 +85,16 @@ def _good_quotes(values: tuple[Any, ...]) -> bool:
     return len({value[:2] for value in values}) == len(values)
 
 
-def _shape(kind: type[Any], name: str) -> tuple[str, int, int, tuple[str, ...], int]:
-    """Give (field, lowest and highest integer, choices, shortest text) of a field of a command."""
+def _shape(kind: type[Any], name: str) -> tuple[str, type, int, int, tuple[str, ...], int]:
+    """Give (field, type, lowest and highest integer, choices, shortest text) of a field of a command."""
+    hint = get_type_hints(kind)[name]
     low, high = -_MAX_INTEGER, _MAX_INTEGER
     if name in _UNSIGNED_64:
         low, high = 0, MAX_UNITS
     elif name in _FLAGS:
         low, high = 0, 1
     may_be_empty = name in _MAY_BE_EMPTY or (kind is cm.CancelAllOrders and name == "market")
-    return name, low, high, CHOICES.get(name, ()), 0 if may_be_empty else 1
+    return name, get_origin(hint) or hint, low, high, CHOICES.get(name, ()), 0 if may_be_empty else 1
 
 
 _SHAPES = {kind: tuple([_shape(kind, one.name) for one in fields(kind)]) for kind in cm.COMMAND_TYPES}

@@ -177,6 +177,11 @@ ROWS: list[tuple[RejectReason, str, Row]] = [
     (R.MALFORMED_COMMAND, "bool for int", lambda x: x.send(cm.Deposit, "1/0", "USDC", True, "w")),
     (R.MALFORMED_COMMAND, "bool for price", lambda x: x.send(cm.UpdatePrices, (("SOL", True),), ())),
     (R.MALFORMED_COMMAND, "bool for time", lambda x: x.apply(cm.Tick("a", True))),
+    (R.MALFORMED_COMMAND, "text for int", lambda x: x.send(cm.Deposit, "1/0", "USDC", "5", "w")),
+    (R.MALFORMED_COMMAND, "int for text", lambda x: x.apply(cm.Tick(7, x.now_ns))),  # type: ignore[arg-type]
+    (R.MALFORMED_COMMAND, "int for tuple", lambda x: x.send(cm.UpdatePrices, 5, ())),
+    (R.MALFORMED_COMMAND, "no pair", lambda x: x.send(cm.UpdatePrices, (("SOL", 1, 2),), ())),
+    (R.MALFORMED_COMMAND, "text for pair", lambda x: x.send(cm.UpdatePrices, ("ab",), ())),
     (R.MALFORMED_COMMAND, "list for tuple", lambda x: x.send(cm.AttestReserves, [("SOL", 1)], 1)),
     (R.MALFORMED_COMMAND, "negative slot", lambda x: x.send(cm.AttestReserves, (), -1)),
     (R.MALFORMED_COMMAND, "negative holdings", lambda x: x.send(cm.AttestReserves, (("SOL", -1),), 1)),
