@@ -452,6 +452,8 @@ def test_r10_in_liquidation_nobody_lends_or_borrows(pool: Exchange) -> None:
     assert isinstance(pool.trade("1/0", "3/0", 5_000 * SOL, 150), Accepted)
     pool.prices(150, mark_usd=134)
     assert list(pool.state.liquidations) == ["1/0"]
+    # $600 more are above maintenance, but not 105% of it: it goes on.
+    pool.deposit("1/0", 600 * USDC)
     for kind in (cm.Lend, cm.Borrow):
         outcome = pool.send(kind, "1/0", "SOL", SOL)
         assert isinstance(outcome, Rejected) and outcome.reason is RejectReason.IN_LIQUIDATION

@@ -67,6 +67,23 @@ def test_r30_unpaid_claims_and_unrealized_profit_stay(indebted: Exchange) -> Non
     assert isinstance(refused, Rejected) and refused.would_pass_units == 2_000 * USDC
 
 
+def test_r30_an_unpaid_claim_carries_no_position_whose_cash_leaves(indebted: Exchange) -> None:
+    """R30: 2/0 has $2,000 and a claim of 1,000; 100 SOL at 130 need 260, so 1,740 may leave.
+
+    At 125 they need 250, and the unrealized loss of 500 is set off against the claim: 1,750. At 115 min(0,
+    -1,500 + 1,000) = -500, and 230 are needed: 1,270.
+    """
+    indebted.open("2/1", "3/0")
+    indebted.deposit("3/0", 10_000 * USDC)
+    assert isinstance(indebted.trade("2/0", "3/0", 100 * SOL, 130), Accepted)
+    for mark_usd, passing_usd in ((130, 1_740), (125, 1_750), (115, 1_270)):
+        indebted.prices(130, mark_usd=mark_usd)
+        assert withdrawable_units(indebted.state, "2/0", "USDC") == passing_usd * USDC
+        refused = indebted.send(cm.Transfer, "2/0", "2/1", "USDC", passing_usd * USDC + 1)
+        assert reason(refused) is RejectReason.INSUFFICIENT_INITIAL_MARGIN
+    indebted.must(cm.Transfer, "2/0", "2/1", "USDC", 1_270 * USDC)
+
+
 def test_i8_nobody_with_outstanding_negative_equity_withdraws(indebted: Exchange) -> None:
     indebted.open("1/1")
     indebted.deposit("1/0", 10 * SOL, "SOL")  # settles the debt; the rest is free
