@@ -6,6 +6,7 @@ touched.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from daemon.crash.population import engine_params
 from daemon.crash.replay import Crash, without_collector
 from daemon.crash.report import page
 from daemon.crash.results import results_of
@@ -27,7 +29,9 @@ def crash(scenario: str, accounts: int, seed: int, out: Path, sweep: str, quiet:
     console = Console(highlight=False, quiet=quiet)
     source, plain = parsed_scenario(scenario)
     if not sweep:
-        results = _run(read_scenario(source, plain), accounts, seed, console, "")
+        one = read_scenario(source, plain)
+        _prepare(out, [one])
+        results = _run(one, accounts, seed, console, "")
         _write(out, results)
         show(results, console)
         console.print(f"[bold]{out / 'report.html'}[/] and {out / 'results.json'}")
@@ -35,6 +39,7 @@ def crash(scenario: str, accounts: int, seed: int, out: Path, sweep: str, quiet:
     param, values = parse_sweep(sweep)
     # All values are checked before the first run begins.
     scenarios = [(value, read_scenario(source, override(plain, param, value))) for value in values]
+    _prepare(out, [one for _, one in scenarios])
     runs = []
     for value, one in scenarios:
         results = _run(one, accounts, seed, console, f"{param} = {value}")
@@ -48,6 +53,18 @@ def crash(scenario: str, accounts: int, seed: int, out: Path, sweep: str, quiet:
     return max(_status(results) for _, results in runs)
 
 
+def _prepare(out: Path, scenarios: list[Scenario]) -> None:
+    """Find what would stop a long run at its end, before it begins: engine parameters and the folder."""
+    for one in scenarios:
+        engine_params(one)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DaemonError(f"{out} cannot be written: {error.strerror}") from None
+    if not os.access(out, os.W_OK):
+        raise DaemonError(f"{out} cannot be written: no permission")
+
+
 def _run(scenario: Scenario, accounts: int, seed: int, console: Console, what: str) -> dict[str, Any]:
     columns = (
         TextColumn("[bold]{task.description}"),
@@ -56,7 +73,9 @@ def _run(scenario: Scenario, accounts: int, seed: int, console: Console, what: s
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=console.quiet) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=console.quiet or not console.is_terminal
+    ) as progress:
         task = progress.add_task(what or scenario.title, total=scenario.duration_s)
         crash = Crash(scenario, accounts, seed)
         replay = without_collector(lambda: crash.run(lambda second: progress.update(task, completed=second)))

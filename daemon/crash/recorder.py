@@ -62,7 +62,7 @@ class Recorder:
         self.applied_usd6 = self.credited_usd6 = 0
         self.covered_usd6 = self.repaid_usd6 = self.collected_usd6 = 0
         self.socialized_usd6 = self.bankrupt_usd6 = 0
-        self.claims_paid_usd6 = self.forgone_usd6 = 0
+        self.claims_paid_usd6 = self.forgone_usd6 = self.slippage_usd6 = 0
         self.traded_usd6 = self.spot_usd6 = self.taken_over_usd6 = self.first_liquidation_s = 0
         self.markets: tuple[str, ...] = ()
         self.values_of: list[tuple[str, int]] = []
@@ -97,6 +97,9 @@ class Recorder:
         # Nobody in liquidation may send orders: what trades then is the waterfall's.
         if event.taker in self._in_liquidation:
             self._book_fill(event.taker, event.market, event.units)
+            at_mark_usd6 = self._notional(event.market, event.units, self._price_e8(event.market))
+            lost_usd6 = event.notional_usd6 - at_mark_usd6
+            self.slippage_usd6 += lost_usd6 if event.taker_is_buy else -lost_usd6
 
     def _on_spot_traded(self, event: ev.SpotTraded) -> None:
         self.traded_usd6 += event.notional_usd6

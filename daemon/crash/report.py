@@ -214,7 +214,8 @@ def _liquidation_section(summary: dict[str, Any]) -> str:
         f"{summary['liquidations_bankrupt']:,} bankrupt, {summary['in_liquidation_end']:,} still open"
     )
     bore = (
-        f"Providers {made(summary['providers_result_usd6'])}, positions at the last mark; "
+        f"Providers {made(summary['providers_result_usd6'])}, positions at the last mark; on the book the "
+        f"liquidated {made(-summary['slippage_usd6'])} against the mark; "
         f"{against_mark(summary['adl_forgone_usd6'])}."
     )
     cards = (

@@ -100,6 +100,7 @@ def _liquidations(replay: Replay) -> dict[str, Any]:
         "in_liquidation_peak": max(series["in_liquidation"]),
         "in_liquidation_end": series["in_liquidation"][-1],
         "adl_forgone_usd6": recorder.forgone_usd6,
+        "slippage_usd6": recorder.slippage_usd6,
         "providers_result_usd6": _providers_result(replay),
     }
 

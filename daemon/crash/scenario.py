@@ -24,6 +24,7 @@ from daemon.crash.values import (
     PPM,
     count,
     curve,
+    dollars,
     kinds,
     percent,
     signed_percent,
@@ -172,7 +173,7 @@ _BOOK = (
     Key("flow", curve(percent), Curve(((0, 1_000),)), "percent of open interest traded by others, a minute"),
 )
 _CUSTOMERS = (
-    Key("equity_usd", weighted(count), REQUIRED, "what customers start with, [dollars, weight]"),
+    Key("equity_usd", weighted(dollars), REQUIRED, "what customers start with, [dollars, weight]"),
     Key("leverage", weighted(count), REQUIRED, "exposure over equity, [times, weight]"),
     Key("kinds", kinds, (("long", 60), ("short", 25), ("hedger", 15)), "weights of " + ", ".join(KINDS)),
     Key("markets", weights, REQUIRED, "weights of the markets"),
@@ -294,6 +295,8 @@ def _prices(table: object, faults: list[str]) -> tuple[AssetPath, ...]:
     paths = []
     for symbol, one in table.items():
         values = read_table(one, f"prices.{symbol}", _PRICE, faults)
+        if values["change"] is not None and values["change"].at(0):
+            faults.append(f"prices.{symbol}.change: is not 0 at second 0, when the price is `start`")
         if values["start"] is not None:
             paths.append(AssetPath(str(symbol), values["start"], values["change"], values["noise"]))
     return tuple(paths)

@@ -113,7 +113,8 @@ def _facts(results: dict[str, Any]) -> Table:
         ),
         (
             "who bore it",
-            f"backstop providers {made(summary['providers_result_usd6'])}; "
+            f"slippage on the book {usd['slippage_usd6']}; backstop providers "
+            f"{made(summary['providers_result_usd6'])}; "
             f"{against_mark(summary['adl_forgone_usd6'])}",
         ),
         ("mark", f"at most {percent(summary['widest_mark_lag_ppm'])} from the price outside"),

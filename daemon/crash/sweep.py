@@ -26,6 +26,7 @@ METRICS = (
     ("book_share_ppm", "Share on the book", "ppm", "--book"),
     ("liquidated_backstop_usd6", "Taken by backstop providers", "usd6", "--backstop"),
     ("liquidated_adl_usd6", "Auto-deleveraged", "usd6", "--adl"),
+    ("slippage_usd6", "Slippage of the liquidated on the book", "usd6", "--violet"),
     ("mark_behind_ms", "Late: mark behind the price outside, mean", "ms", "--mark"),
     ("mark_off_ppm", "Late: mark off the price outside, mean", "ppm", "--mark"),
     ("widest_mark_lag_ppm", "Mark off the price outside, widest", "ppm", "--mark"),
@@ -40,6 +41,7 @@ METRICS = (
 )
 # What a name does not say.
 NOTES = {
+    "slippage_usd6": "what they sold below the mark, or bought above it",
     "mark_behind_ms": "how long the price outside had been past the mark, weighted by what was liquidated",
     "mark_off_ppm": "how far the price outside was past the mark, weighted by what was liquidated",
     "fund_worth_end_usd6": "it pays for collateral at once, and may sell it for less",

@@ -46,6 +46,7 @@ def scaled(scale: int, least: Decimal, most: Decimal, what: str) -> Callable[[ob
 percent = scaled(PPM // 100, Decimal(0), Decimal(1_000), "percent")
 signed_percent = scaled(PPM // 100, Decimal(-99), Decimal(1_000), "percent")
 usd_price = scaled(10**8, Decimal("0.00000001"), Decimal(10**9), "a price in dollars")
+dollars = scaled(1, Decimal(1), Decimal(10**9), "whole dollars")
 count = scaled(1, Decimal(0), Decimal(10**9), "a whole number")
 
 

@@ -13,9 +13,12 @@ import msgspec
 import pytest
 
 from daemon.crash.command import crash
-from daemon.crash.replay import Replay
+from daemon.crash.replay import Crash, Replay
 from daemon.crash.results import results_of
-from daemon.errors import ConfigError, InvariantBreach
+from daemon.crash.scenario import load_scenario
+from daemon.errors import ConfigError, DaemonError, InvariantBreach
+from engine import commands as cm
+from engine import events as ev
 from engine.margin import margin_of
 
 from .crash_helpers import compressed, replayed
@@ -126,6 +129,21 @@ def test_a_wrong_value_of_a_sweep_is_found_before_the_first_run(small: str, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_an_engine_parameter_of_a_sweep_is_checked_before_the_first_run(small: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="mark_band_ppm"):
+        crash(small, 40, 1, tmp_path / "out", "markets.mark_band_ppm=1000,9999999", True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_is_found_before_the_run(small: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    began = []
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(DaemonError, match="cannot be written"):
+        patch.setattr("daemon.crash.command.Crash", lambda *_: began.append(1))
+        crash(small, 40, 1, tmp_path / "file", "", True)
+    assert began == []
+
+
 def test_a_broken_invariant_ends_the_run() -> None:
     replay = replayed(compressed("calm", 360), 20)
     replay.exchange.state.totals.cash_units["USDC"] += 1
@@ -151,6 +169,33 @@ def test_the_chain_holds_what_the_engine_says_it_must(run: Any) -> None:
 
     exchange = run().exchange
     assert exchange.holdings == expected_holdings_units(exchange.state)
+
+
+def test_slippage_is_what_the_liquidated_sold_below_the_mark_or_bought_above_it(tmp_path: Path) -> None:
+    (tmp_path / "still.toml").write_text(SMALL.replace("noise = 0.2", "noise = 0"))
+    one = Crash(load_scenario(str(tmp_path / "still.toml")), 2, 1)
+    one.exchange.at(0)
+    one.exchange.do(cm.UpdateQuotes("q", one.exchange.now_ns, "SOL", one.prices.quotes("SOL", 0)))
+    assert one.exchange.state.mark_prices["SOL-PERP"].price_e8 == 150 * 10**8
+    told = one.recorder
+
+    def traded(taker: str, is_buy: bool, sol: int, usd: int) -> None:
+        told._on_traded(
+            ev.Traded(
+                "SOL-PERP", "1/0", 1, taker, 2, is_buy, sol * 10**9, usd * 10**8, sol * usd * 10**6, 0, 0
+            )
+        )
+
+    traded("7/0", False, 10, 140)
+    assert told.slippage_usd6 == 0
+    told._on_liquidation_started(ev.LiquidationStarted("7/0", 0, 0, 1))
+    # 10 SOL at 147 instead of 150 lose $30; 4 bought at 151 lose $4; 2 sold above the mark, at 152, gain $4.
+    traded("7/0", False, 10, 147)
+    assert told.slippage_usd6 == 30_000_000
+    traded("7/0", True, 4, 151)
+    traded("7/0", False, 2, 152)
+    traded("8/0", False, 10, 100)
+    assert told.slippage_usd6 == 30_000_000
 
 
 def test_r25_a_calm_hour_is_liquidated_on_the_book() -> None:

@@ -70,6 +70,13 @@ def test_all_faults_come_at_once_each_with_its_path() -> None:
         assert any(fault.startswith(part) for fault in found), (part, found)
 
 
+def test_a_customer_with_nothing_and_a_price_that_is_not_the_start_are_faults() -> None:
+    (fault,) = faults_of(customers={**SMALL["customers"], "equity_usd": [[0, 1]]})
+    assert fault.startswith("customers.equity_usd") and "from 1" in fault
+    (fault,) = faults_of(prices={"SOL": {"start": 150, "change": [[100, -20], [200, 0]]}})
+    assert fault == "prices.SOL.change: is not 0 at second 0, when the price is `start`"
+
+
 def test_a_kind_of_customer_that_does_not_exist_is_named() -> None:
     (fault,) = faults_of(customers={**SMALL["customers"], "kinds": {"hodler": 1}})
     assert "`hodler`" in fault and "`hedger`" in fault
