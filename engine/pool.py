@@ -240,9 +240,13 @@ def redeemable_units(state: State, one: Subaccount, asset: str) -> int:
 
 
 def available_units(state: State, one: Subaccount, asset: str) -> int:
-    """Give free cash and what may be redeemed now: what can leave a subaccount (R30)."""
+    """Give free cash and what may be redeemed now: what can leave a subaccount (R30). Interest since the last
+    accrual does not count yet, as in margins.
+    """
     free = free_units(one, asset)
-    return free + redeemable_units(state, one, asset) if asset in one.lent else free
+    if asset not in one.lent:
+        return free
+    return free + min(redeemable_units(state, one, asset), lent_units(state, one, asset))
 
 
 def _owed_and_lent(pool: LendingPool, more_shares: int = 0) -> tuple[int, int]:
