@@ -25,8 +25,8 @@ from engine.snapshot import state_hash
 from .crash import SmallCrash
 from .simulation import Simulation, replay_journal, write_journal
 
-# What the auditor says beforehand. Not: the order of events in an answer, the wording of a detail.
-SAID = "every verdict, every figure of every event, the amounts refusals name, the counters of stages"
+# What the auditor says beforehand. Not: where PnlSettled stands among other events, the wording of a detail.
+SAID = "every verdict, every event with its figures, their order, amounts refusals name, counters of stages"
 CANDIDATES = Path(__file__).parent.parent / "golden" / "candidates"
 
 

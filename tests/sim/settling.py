@@ -149,10 +149,11 @@ class Settler:
 
     def redeem_and_repay(self, name: str) -> None:
         """R21: what is lent comes back as the pool allows; borrows are repaid from cash, then lent units."""
-        for asset in self.ledger.params.assets:
-            self.lending.redeem_forced(name, asset.symbol)
-        for asset in self.ledger.params.assets:
-            self.lending.repay_all(name, asset.symbol)
+        symbols = sorted(one.symbol for one in self.ledger.params.assets)
+        for symbol in symbols:
+            self.lending.redeem_forced(name, symbol)
+        for symbol in symbols:
+            self.lending.repay_all(name, symbol)
 
     def declare_bankrupt(self, name: str) -> None:
         """R27: a debt, no positions and no collateral left; the fund takes over what is still borrowed."""
@@ -182,8 +183,8 @@ class Settler:
 
     def fund_repays(self) -> None:
         """R26: the fund repays what it owes from cash, then lent, and redeems what it lends."""
-        for asset in self.ledger.params.assets:
-            symbol, books = asset.symbol, self.ledger.books
+        books = self.ledger.books
+        for symbol in sorted(one.symbol for one in self.ledger.params.assets):
             self.lending.repay(INSURANCE_FUND, symbol, self.ledger.owed_units(INSURANCE_FUND, symbol))
             units = self.lending.now(symbol).redeemable(books.lent[INSURANCE_FUND, symbol])
             self.lending.redeem(INSURANCE_FUND, symbol, units)

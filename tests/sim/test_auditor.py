@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -98,6 +99,15 @@ def _lies_about_refusal(refused: Rejected) -> Iterator[Outcome]:
         yield replace(refused, would_pass_units=named - 1)
 
 
+def _swapped(truth: Accepted) -> Accepted | None:
+    """Two neighbours in the wrong order."""
+    events = truth.events
+    for place, (one, other) in enumerate(pairwise(events)):
+        if one != other and not isinstance(one, e.PnlSettled) and not isinstance(other, e.PnlSettled):
+            return Accepted((*events[:place], other, one, *events[place + 2 :]))
+    return None
+
+
 @dataclass(slots=True)
 class Liar:
     """Lies once about each kind of event, and about each verdict on each kind of command."""
@@ -116,6 +126,9 @@ class Liar:
         else:
             if self._is_new(type(command)):
                 yield Rejected(R.STALE_PRICE)
+            swapped = _swapped(truth)
+            if swapped is not None and self._is_new((type(command), "order")):
+                yield swapped
             for kind in dict.fromkeys(type(event) for event in truth.events):
                 if self._is_new(kind):
                     yield from _lies_about(truth, kind)
