@@ -77,6 +77,22 @@ def test_r24_the_deficit_is_what_the_winners_profit_does_not_cover(exchange: Exc
     assert (exchange.cash("2/0"), exchange.unsettled("2/0")) == (100_400 * USDC, 300 * USDC)
 
 
+def test_r24_what_is_missing_is_shared_rounded_up_until_nothing_is_left(exchange: Exchange) -> None:
+    """R24: 1/0 has 800 and loses 1,800 on 90 SOL: 1,000 are missing, a third of it from each of three shorts.
+
+    ceil(1,000 / 3) twice, the rest from the third: together exactly 1,000.
+    """
+    exchange.deposit("1/0", 800 * USDC)
+    rich(exchange, "2/0", "3/0", "4/0")
+    for name in ("2/0", "3/0", "4/0"):
+        trade(exchange, "1/0", name, 30)
+    receipts = of(mark(exchange, 130_00), AutoDeleveraged)
+    assert [one.forgone_usd6 for one in receipts] == [333_333_334, 333_333_334, 333_333_332]
+    assert sum(one.deficit_usd6 for one in receipts) == 0
+    exchange.tick()
+    assert exchange.cash("1/0") == 0 and exchange.state.debts == {}
+
+
 def test_r24_a_settled_profit_is_never_touched(exchange: Exchange) -> None:
     """R24: what a tick has settled is cash; only what moved since then can be forgone."""
     exchange.deposit("1/0", 1_000 * USDC)

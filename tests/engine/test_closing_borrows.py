@@ -7,7 +7,7 @@ from typing import Any
 
 from engine import commands as cm
 from engine.apply import Accepted
-from engine.events import BorrowTakenOver, LiquidationEnded, Redeemed, SpotTraded
+from engine.events import BorrowTakenOver, LiquidationEnded, LossCollected, Redeemed, Repaid, SpotTraded
 from engine.margin import margin_of
 from engine.params import default_params
 from engine.stages import stage_shares
@@ -136,6 +136,37 @@ def test_r22_the_fund_takes_nothing_over_when_the_book_was_enough(make_exchange:
     assert exchange.owed("1/0", "SOL") == 18 * SOL
 
 
+def test_r22_r25_what_the_fund_takes_over_is_paid_at_once_and_counts_as_backstop(
+    make_exchange: type[Exchange],
+) -> None:
+    """R22.4, R25: without patience; SOL at 161 and not offered, BTC offered: 180 of 191.
+
+    The fund takes 20 SOL at 161 x 1.05 = 169.05: 3,381 are owed and collected; 19 are left of 30. A tenth
+    of the BTC is bought for 60, the other 0.009 go at 60,000 x 1.03: 556.20. Left: 4,000 - 3,381 - 60 -
+    556.20 = 2.80. The fund's part counts at index: 3,220 + 540.
+    """
+    exchange = make_exchange(replace(default_params(), stage1_patience=0))
+    exchange.open("1/0")
+    exchange.prices(150)
+    owing_both(exchange)
+    events = index(exchange, 161_00)
+    steps = [one for one in events if isinstance(one, BorrowTakenOver | LossCollected | SpotTraded)]
+    assert [type(one) for one in steps] == [
+        BorrowTakenOver,
+        LossCollected,
+        SpotTraded,
+        BorrowTakenOver,
+        LossCollected,
+    ]
+    assert [one.usd6 for one in of(events, BorrowTakenOver)] == [3_381 * USDC, 556_200_000]
+    assert [one.units for one in of(events, LossCollected)] == [3_381 * USDC, 556_200_000]
+    assert events[-1] == LiquidationEnded("1/0", "closed") and exchange.cash("1/0") == 2_800_000
+    shares = {one.stage: one for one in stage_shares(exchange.state, exchange.now_ns)}
+    assert (shares["book"].notional_usd6, shares["book"].fills) == (60 * USDC, 1)
+    backstop = shares["backstop"]
+    assert (backstop.notional_usd6, backstop.fills, backstop.subaccounts) == (3_760 * USDC, 2, 1)
+
+
 def test_r22_dollars_are_raised_from_the_lowest_haircut_first(make_exchange: type[Exchange]) -> None:
     """R22.2: 1/0 owes $1,500 and holds 10 SOL and 0.02 BTC; with haircuts of 1% and 3% SOL is sold before
     BTC.
@@ -163,3 +194,34 @@ def test_r22_dollars_are_raised_from_the_lowest_haircut_first(make_exchange: typ
     assert exchange.owed("1/0") == 1_334 * USDC
     book = stage_shares(exchange.state, exchange.now_ns)[0]
     assert (book.notional_usd6, book.fills, book.subaccounts) == (166 * USDC, 2, 1)
+
+
+def test_r22_what_is_itself_owed_is_not_sold_for_dollars(exchange: Exchange) -> None:
+    """R22.2: 1/0 owes SOL and BTC, and gets 0.005 BTC while in liquidation, which auto_repay (off) leaves
+    alone.
+
+    Of its $4,000 it has lent 2,000, and others have borrowed 1,900 of them: 2,100 are free. After a first
+    step (2 SOL for 322, 0.001 BTC for 60) 1,718 are. SOL at 177: 18 at the limit of 178.77 are 3,217.86, so
+    dollars are short, and a bid for BTC is there; but BTC is owed and repays its own borrow, when its turn
+    comes.
+    """
+    owing_both(exchange)
+    exchange.open("4/0")
+    exchange.deposit("4/0", 1_000 * SOL, "SOL")
+    exchange.must(cm.Redeem, "3/0", "USDC", 100_000 * USDC)
+    exchange.must(cm.Lend, "1/0", "USDC", 2_000 * USDC)
+    exchange.must(cm.Borrow, "4/0", "USDC", 1_900 * USDC)
+    offer(exchange, "BTC/USDC", "buy", BTC, 59_900_00)
+    offer(exchange, "SOL/USDC", "sell", 20 * SOL, 161_00)
+    assert len(of(index(exchange, 161_00), SpotTraded)) == 2
+    assert exchange.cash("1/0") == 1_718 * USDC
+    exchange.deposit("1/0", BTC // 200, "BTC")
+    exchange.wait(1)
+    # 1,718 + 1,900 + 300 x 0.9494 - 18 x 177 - 540 = 176.8 of 159.3 + 27 = 186.3: it goes on, on the book.
+    exchange.must(cm.CancelAllOrders, "3/0", "SOL/USDC")
+    offer(exchange, "SOL/USDC", "sell", 20 * SOL, 177_00)
+    events = index(exchange, 177_00)
+    traded = of(events, SpotTraded)
+    assert [(one.market, one.taker_is_buy) for one in traded] == [("SOL/USDC", True), ("BTC/USDC", True)]
+    repaid = [one.cash_units for one in of(events, Repaid) if one.asset == "BTC"]
+    assert repaid == [BTC // 200, BTC // 1_000]

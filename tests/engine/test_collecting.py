@@ -22,6 +22,7 @@ from engine.events import (
     LossSocialized,
     OrderCancelled,
     Redeemed,
+    SpotTraded,
     SubaccountBankrupt,
 )
 from engine.params import default_params
@@ -153,6 +154,29 @@ def test_r26_the_lowest_haircut_pays_first_whatever_the_symbol(make_exchange: ty
     exchange.deposit("1/0", 10**6, "BTC")
     converted = of(lose_sixty(exchange), CollateralConverted)
     assert [(one.asset, one.units) for one in converted] == [("SOL", 404_040_405)]
+
+
+def test_r26_the_book_pays_at_least_what_the_fund_would(make_exchange: type[Exchange]) -> None:
+    """R26: with a haircut of 0.5% the fund pays 149.25, more than the edge of the band, 148.50.
+
+    A bid of 149 is left alone, one of 149.25 gets ceil(60 / 149.25) = 0.402010051, in lots 0.41 SOL, of which
+    0.3 are there: 44.775. The fund takes 15.225 / 149.25 = 0.102010051 SOL.
+    """
+    base = default_params()
+    assets = tuple([replace(one, haircut_ppm=5_000) if one.symbol == "SOL" else one for one in base.assets])
+    exchange = make_exchange(replace(base, assets=assets))
+    exchange.open("1/0", "2/0", "3/0")
+    exchange.prices(150)
+    exchange.deposit("1/0", 10 * SOL, "SOL")
+    for name in ("2/0", "3/0"):
+        exchange.deposit(name, 10_000 * USDC)
+    for sol_tenths, cents in ((50, 149_00), (3, 149_25)):
+        price_e8 = cents * CENT_E8
+        bid = ("3/0", "SOL/USDC", "buy", "post_only", sol_tenths * SOL // 10, price_e8)
+        exchange.must(cm.PlaceOrder, *bid)
+    events = lose_sixty(exchange)
+    assert [(one.units, one.notional_usd6) for one in of(events, SpotTraded)] == [(300_000_000, 44_775_000)]
+    assert [(one.units, one.usd6) for one in of(events, CollateralConverted)] == [(102_010_051, 15_225_000)]
 
 
 def test_r26_in_liquidation_nothing_is_borrowed_for_a_loss(quiet: Exchange) -> None:

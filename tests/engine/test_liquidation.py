@@ -199,6 +199,21 @@ def test_r20_who_is_in_liquidation_can_only_deposit(exchange: Exchange) -> None:
         assert isinstance(outcome, Rejected) and outcome.reason is RejectReason.IN_LIQUIDATION
 
 
+def test_r20_the_next_step_is_due_a_second_after_the_last_one(exchange: Exchange) -> None:
+    """R20: a step that comes late (2.5 s) is one step, and the one after it is due at 3.5 s, not at 3.
+
+    At 148.20 1/0 has 460 of 600.21; three steps of 30 SOL leave 210, which need 420.147, 105% of it 441.15.
+    """
+    leveraged(exchange)
+    rest(exchange, "3/0", "buy", 200, 148_20)
+    traded = []
+    for half_seconds in (0, 5, 1, 1):
+        exchange.now_ns += half_seconds * SECOND // 2
+        traded.append([one.units for one in of(mark(exchange, 148_20), Traded)])
+    assert traded == [[30 * SOL], [30 * SOL], [], [30 * SOL]]
+    assert exchange.state.liquidations == {}
+
+
 def test_r21_all_orders_are_canceled_first(exchange: Exchange) -> None:
     leveraged(exchange)
     rest(exchange, "1/0", "sell", 5, 152_00)
