@@ -33,19 +33,16 @@ def part_up(amount: int, ratio_ppm: int) -> int:
     return -(-amount * ratio_ppm // PPM)
 
 
-def root_up(number: Fraction) -> int:
-    """Give the smallest integer whose square is at least a number >= 0, by search."""
-    root = isqrt(floor(number))
-    while root * root < number:
-        root += 1
-    return root
+def root_up(number: int) -> int:
+    """Give the smallest integer whose square is at least a number >= 0."""
+    root = isqrt(number)
+    return root if root * root == number else root + 1
 
 
 def weight_ppm(asset: AssetParams, units: int) -> int:
     """R16: min(base, base / (1 + penalty x sqrt(whole tokens))), root to 10^-6 upward, weight down."""
-    whole_tokens = Fraction(max(units, 0), 10**asset.decimals)
     # A root of a number of 12 decimals has 6 of its own.
-    tokens_e12 = Fraction(ceil(whole_tokens * 10**12))
+    tokens_e12 = -(-max(units, 0) * 10**12 // 10**asset.decimals)
     root = Fraction(root_up(tokens_e12), 10**6)
     penalty = Fraction(asset.weight_penalty_ppm, PPM)
     return min(asset.base_weight_ppm, floor(asset.base_weight_ppm / (1 + penalty * root)))
@@ -74,7 +71,7 @@ def borrow_maintenance_ppm(lending: LendingParams, liability_usd6: int) -> int:
 
 def _factor_ppm(factor_e12: int, exposure_usd6: int) -> int:
     # sqrt(usd6) = 10^3 x sqrt(USD); factor / 10^12 x sqrt(usd6) / 10^3 x 10^6 ppm.
-    return ceil(Fraction(factor_e12 * root_up(Fraction(exposure_usd6)), 10**9))
+    return ceil(Fraction(factor_e12 * root_up(exposure_usd6), 10**9))
 
 
 def discounted_e8(price_e8: int, haircut_ppm: int) -> int:
