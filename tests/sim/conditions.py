@@ -132,18 +132,9 @@ class Conditions:
             return ""
         if not 0 <= units < command.units:
             return f"{units} of {command.units} asked for"
-        if isinstance(command, c.Transfer | c.RequestWithdrawal) and self._is_all_redeemable(command, units):
-            return ""
         if units and not self._passes(command, units):
             return f"{units} would not pass"
         return f"{units} would pass, but so would one more" if self._passes(command, units + 1) else ""
-
-    def _is_all_redeemable(self, command: c.Transfer | c.RequestWithdrawal, units: int) -> bool:
-        """A lender may be told what he could redeem with interest up to now: some units more than pass."""
-        name = command.source if isinstance(command, c.Transfer) else command.subaccount
-        shares = self.ledger.books.lent[name, command.asset]
-        free, pool = self.ledger.free(name, command.asset), self.lending.now(command.asset)
-        return shares > 0 and units == free + pool.redeemable(shares)
 
     def _names_an_amount(self, command: Amount, reason: R) -> bool:
         """R11, R30: refusals for cash or margin do, unless nothing passes because of a stale price."""
