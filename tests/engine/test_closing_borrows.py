@@ -7,7 +7,16 @@ from typing import Any
 
 from engine import commands as cm
 from engine.apply import Accepted
-from engine.events import BorrowTakenOver, LiquidationEnded, LossCollected, Redeemed, Repaid, SpotTraded
+from engine.events import (
+    BorrowTakenOver,
+    LiquidationEnded,
+    LossCollected,
+    Redeemed,
+    Repaid,
+    SpotTraded,
+    SubaccountBankrupt,
+)
+from engine.liquidation import liquidation_status
 from engine.margin import margin_of
 from engine.params import default_params
 from engine.stages import stage_shares
@@ -171,8 +180,9 @@ def test_r22_dollars_are_raised_from_the_lowest_haircut_first(make_exchange: typ
     """R22.2: 1/0 owes $1,500 and holds 10 SOL and 0.02 BTC; with haircuts of 1% and 3% SOL is sold before
     BTC.
 
-    SOL at 76, BTC at 45,000: 760 x 0.9 / 1.003163 = 681.84 and 900 x 0.95 / 1.001415 = 853.79, less 1,500:
-    35.63 of 2.5% = 37.50. A tenth of each is sold: 1 SOL for 76, 0.002 BTC for 90; together they repay 166.
+    SOL at 74.30, BTC at 45,000: 743 x 0.9 / 1.003163 = 666.59 and 900 x 0.95 / 1.001415 = 853.79, less
+    1,500: 20.38 of 2.5% = 37.50. A tenth of each is sold: 1 SOL for 74.30, 0.002 BTC for 90; together they
+    repay 164.30. A second later a tenth of what was there at first again, not of what is left.
     """
     base = default_params()
     assets = tuple([replace(one, haircut_ppm=10_000) if one.symbol == "SOL" else one for one in base.assets])
@@ -184,16 +194,40 @@ def test_r22_dollars_are_raised_from_the_lowest_haircut_first(make_exchange: typ
     exchange.deposit("1/0", BTC // 50, "BTC")
     exchange.must(cm.Borrow, "1/0", "USDC", 1_500 * USDC)
     exchange.must(cm.Transfer, "1/0", "1/1", "USDC", 1_500 * USDC)
-    offer(exchange, "SOL/USDC", "buy", 10 * SOL, 76_00)
+    offer(exchange, "SOL/USDC", "buy", 10 * SOL, 74_30)
     offer(exchange, "BTC/USDC", "buy", BTC // 10, 45_000_00)
-    sold = of(index(exchange, 76_00, 45_000), SpotTraded)
-    assert [(one.market, one.units, one.notional_usd6) for one in sold] == [
-        ("SOL/USDC", SOL, 76 * USDC),
-        ("BTC/USDC", BTC // 500, 90 * USDC),
-    ]
-    assert exchange.owed("1/0") == 1_334 * USDC
+    for _ in range(2):
+        sold = of(index(exchange, 74_30, 45_000), SpotTraded)
+        assert [(one.market, one.units, one.notional_usd6) for one in sold] == [
+            ("SOL/USDC", SOL, 74_300_000),
+            ("BTC/USDC", BTC // 500, 90 * USDC),
+        ]
+        exchange.wait(1)
     book = stage_shares(exchange.state, exchange.now_ns)[0]
-    assert (book.notional_usd6, book.fills, book.subaccounts) == (166 * USDC, 2, 1)
+    assert (book.notional_usd6, book.fills, book.subaccounts) == (328_600_000, 4, 1)
+
+
+def test_r22_no_more_collateral_is_sold_than_dollars_are_short(exchange: Exchange) -> None:
+    """R22.2: 20 SOL owed, at 161 at most 162.61 each: 3,252.20; of them 3,248.20 are there, 4 are short.
+
+    ceil(4 / 59,400) in lots of 0.0001 BTC is one lot; a tenth of the 0.0023 BTC held would be two. Nobody
+    offers SOL, but something was sold: the step does not count as idle. Equity 3,248.20 + 138 x 0.9495 -
+    3,220 of 161.
+    """
+    lenders(exchange)
+    exchange.deposit("1/0", 3_248_200_000)
+    exchange.deposit("1/0", 230_000, "BTC")
+    exchange.must(cm.Borrow, "1/0", "SOL", 20 * SOL)
+    exchange.must(cm.Transfer, "1/0", "1/1", "SOL", 20 * SOL)
+    offer(exchange, "BTC/USDC", "buy", BTC, 60_000_00)
+    sold = of(index(exchange, 161_00), SpotTraded)
+    assert [(one.market, one.units, one.notional_usd6) for one in sold] == [("BTC/USDC", 10_000, 6 * USDC)]
+    assert liquidation_status(exchange.state, "1/0").idle_steps == 0
+    assert exchange.owed("1/0", "SOL") == 20 * SOL
+    # 3,254.20 are enough for 20.01 SOL (interest of a second, in whole lots): nothing moves, an idle step.
+    exchange.wait(1)
+    assert not of(index(exchange, 161_00), SpotTraded)
+    assert liquidation_status(exchange.state, "1/0").idle_steps == 1
 
 
 def test_r22_what_is_itself_owed_is_not_sold_for_dollars(exchange: Exchange) -> None:
@@ -225,3 +259,36 @@ def test_r22_what_is_itself_owed_is_not_sold_for_dollars(exchange: Exchange) -> 
     assert [(one.market, one.taker_is_buy) for one in traded] == [("SOL/USDC", True), ("BTC/USDC", True)]
     repaid = [one.cash_units for one in of(events, Repaid) if one.asset == "BTC"]
     assert repaid == [BTC // 200, BTC // 1_000]
+
+
+def test_r27_a_borrow_that_waits_for_its_price_goes_to_the_fund_with_its_bankrupt(
+    exchange: Exchange,
+) -> None:
+    """R22.4, R27: SOL's index is 61 s old, so no step hands the borrow over; the tick finds the bankrupt.
+
+    1/0: $4,000, owes 10 SOL that it gave away, long 0.2 BTC from 60,000; at 30,000 it has lost 6,000. A
+    provider takes the BTC, the tick collects 4,000: 2,000 are left and the borrow, with interest of 10 SOL
+    x 8% x 1 / 90 x 61 / 31,536,000 = 17.2 lamports, up to 18: at the last index, 150, that is
+    ceil(1,500,000,002.7) usd6.
+    """
+    exchange.backstop()
+    lenders(exchange)
+    exchange.deposit("2/0", 100_000 * USDC)
+    exchange.deposit("1/0", 4_000 * USDC)
+    exchange.must(cm.Borrow, "1/0", "SOL", 10 * SOL)
+    exchange.must(cm.Transfer, "1/0", "1/1", "SOL", 10 * SOL)
+    assert isinstance(exchange.trade("1/0", "2/0", BTC // 5, 60_000, "BTC-PERP"), Accepted)
+    exchange.wait(61)
+    btc_e8 = 30_000 * DOLLAR_E8
+    events = exchange.must(cm.UpdatePrices, (("BTC", btc_e8),), (("BTC-PERP", btc_e8),))
+    assert exchange.base("1/0", "BTC-PERP") == 0
+    assert not of(events, BorrowTakenOver) and list(exchange.state.liquidations) == ["1/0"]
+    events = exchange.tick()
+    (taken,) = of(events, BorrowTakenOver)
+    assert (taken.units, taken.usd6, taken.rate_e8) == (10_000_000_018, 1_500_000_003, 150 * DOLLAR_E8)
+    assert of(events, SubaccountBankrupt) == [SubaccountBankrupt("1/0", 3_500_000_003)]
+    assert exchange.state.subaccounts["1/0"].borrowed == {}
+    assert exchange.owed("insurance_fund", "SOL") == 10_000_000_018
+    # Its liquidation ends at its next step.
+    exchange.wait(1)
+    assert LiquidationEnded("1/0", "bankrupt") in exchange.tick()
