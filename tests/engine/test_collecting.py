@@ -248,14 +248,13 @@ def test_r26_r28_two_winners_are_paid_pro_rata_and_in_full_after_the_debtors_dep
     assert exchange.state.debts == {} and exchange.cash("1/0") == 100 * USDC
 
 
-def test_r27_a_write_off_cuts_fees_first_then_the_fund_then_customers_pro_rata(exchange: Exchange) -> None:
-    """R27: 1/0 owes 10, 2/0 1,000; `fees` has a claim of 0.604, the fund one of 26.666667.
+def three_kinds_of_claims(exchange: Exchange) -> dict[str, int]:
+    """Let 1/0 owe 10 and 2/0 1,000 while `fees` waits for 0.604, the fund for 26.666667; give what
+    customers wait for.
 
     Both longs fall from 150 to 130 (50 and 100 SOL against 3/0). Then 4/0, long 100 from 130 with $1,000,
     keeps 80 of 163.08 at 120.80: a provider takes it over, and a third of the 80 is the fund's. 6/0 and 7/0
-    trade 10 SOL for 1,208: fees of 0.4832 and 0.1208. Customers come before the fund and `fees` when the
-    pool pays, so both still wait after seven days. The first debt takes 0.604 and 10 - 0.604 = 9.396 of the
-    fund, the second 26.666667 - 9.396 = 17.270667 of it and 982.729333 of the customers.
+    trade 10 SOL for 1,208: fees of 0.4832 and 0.1208.
     """
     exchange.backstop()
     exchange.open("3/0", "4/0", "5/0", "6/0", "7/0")
@@ -280,12 +279,47 @@ def test_r27_a_write_off_cuts_fees_first_then_the_fund_then_customers_pro_rata(e
     assert (exchange.unsettled("fees"), exchange.unsettled("insurance_fund")) == (604_000, 26_666_667)
     customers = {name: exchange.unsettled(name) for name in ("3/0", "5/0", "90/0")}
     assert sum(customers.values()) == 982_729_333
+    return customers
+
+
+def test_r27_a_write_off_cuts_fees_first_then_the_fund_then_customers_pro_rata(exchange: Exchange) -> None:
+    """R27: the debt of 10 takes the 0.604 of `fees` and 9.396 of the fund, that of 1,000 the fund's other
+    26.666667 - 9.396 = 17.270667 and all 982.729333 of the customers.
+    """
+    customers = three_kinds_of_claims(exchange)
     exchange.wait(7 * DAY)
     first, second = of(exchange.tick(), LossSocialized)
     assert (first.subaccount, first.extinguished_usd6) == ("1/0", 10 * USDC)
     assert first.cuts == (("fees", 604_000), ("insurance_fund", 9_396_000))
     assert (second.subaccount, second.extinguished_usd6) == ("2/0", 1_000 * USDC)
     assert second.cuts == (("insurance_fund", 17_270_667), *customers.items())
+
+
+def test_r26_the_fund_is_paid_after_customers_and_before_fees(exchange: Exchange) -> None:
+    """R26: 1,000 of the 1,010 come in: customers get their 982.729333, the fund 17.270667 of 26.666667,
+    `fees` nothing.
+    """
+    customers = three_kinds_of_claims(exchange)
+    exchange.deposit("1/0", 10 * USDC)
+    exchange.deposit("2/0", 990 * USDC)
+    paid = {one.subaccount: one.units for one in of(exchange.tick(), ClaimPaid)}
+    assert paid == customers | {"insurance_fund": 17_270_667}
+    assert (exchange.unsettled("fees"), exchange.unsettled("insurance_fund")) == (604_000, 9_396_000)
+
+
+def test_r26_rounding_is_paid_before_customers(indebted: Exchange) -> None:
+    """R26: 3/0 buys one lamport of 4/0: it owes 1 usd6 for what is worth 0, and 4/0 is short what is worth
+    -1.
+
+    The 2 usd6 that are collected are what `rounding` is owed; 2/0's claim of 1,000 waits.
+    """
+    indebted.open("3/0", "4/0")
+    for name in ("3/0", "4/0"):
+        indebted.deposit(name, 100 * USDC)
+    assert isinstance(indebted.trade("3/0", "4/0", 1, 130), Accepted)
+    paid = [(one.subaccount, one.units) for one in of(indebted.tick(), ClaimPaid)]
+    assert paid == [("rounding", 2)]
+    assert indebted.unsettled("2/0") == 1_000 * USDC
 
 
 def test_r27_a_bankrupts_resting_orders_are_cancelled(exchange: Exchange) -> None:
