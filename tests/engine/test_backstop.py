@@ -210,3 +210,44 @@ def test_r23_bankruptcy_price_of_a_short_and_of_one_that_cannot_be_used_up(excha
     assert bankruptcy_price_e8(exchange.state, "2/0", "SOL-PERP") == 350 * 10**8
     exchange.deposit("1/0", 14_000 * USDC)
     assert bankruptcy_price_e8(exchange.state, "1/0", "SOL-PERP") == 0
+
+
+def test_r23_a_provider_in_liquidation_takes_nothing(exchange: Exchange) -> None:
+    """R23: 9/0, long 50 SOL with $200, enters at 147.90 with 95 of 99.8325; $100,000 come before its next
+    step.
+
+    They would carry 1/0's 100 SOL at 140.50, but who is in liquidation is not able: 2/0 is deleveraged.
+    """
+    long_100(exchange)
+    provider(exchange, "9/0", 100_000, usdc=200)
+    assert isinstance(exchange.trade("9/0", "2/0", 50 * SOL, 150), Accepted)
+    mark(exchange, 147_90)
+    assert list(exchange.state.liquidations) == ["9/0"]
+    exchange.deposit("9/0", 100_000 * USDC)
+    exchange.now_ns += 1
+    events = mark(exchange, 140_50)
+    assert not of(events, BackstopFilled)
+    assert [one.counterparty for one in of(events, AutoDeleveraged)] == ["2/0"]
+    assert [one.active for one in provider_capacities(exchange.state, exchange.now_ns)] == [False]
+    exchange.wait(1)
+    assert LiquidationEnded("9/0", "recovered") in mark(exchange, 140_50)
+    assert [one.active for one in provider_capacities(exchange.state, exchange.now_ns)] == [True]
+
+
+def test_r23_a_bankrupt_provider_takes_nothing(indebted: Exchange) -> None:
+    """R23, R27: 1/0 owes 1,000; 100,000 from a sibling would carry anything, but its debt ends at the tick
+    only.
+    """
+    indebted.must(cm.LeaveBackstop, "90/0")
+    indebted.open("1/1", "3/0", "4/0")
+    for name, dollars in (("1/1", 100_000), ("3/0", 1_000), ("4/0", 20_000)):
+        indebted.deposit(name, dollars * USDC)
+    indebted.must(cm.RegisterBackstop, "1/0")
+    indebted.must(cm.SetBackstopCapacity, "1/0", "SOL-PERP", 10**6 * USDC, 10**7 * USDC)
+    assert isinstance(indebted.trade("3/0", "4/0", 100 * SOL, 130), Accepted)
+    indebted.must(cm.Transfer, "1/1", "1/0", "USDC", 100_000 * USDC)
+    # 3/0: 50 of 100 x 120.5 x 1.35% = 162.675, less than half.
+    events = mark(indebted, 120_50)
+    assert not of(events, BackstopFilled)
+    assert [one.counterparty for one in of(events, AutoDeleveraged)] == ["4/0"]
+    assert indebted.base("1/0") == 0

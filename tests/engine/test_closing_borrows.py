@@ -292,3 +292,27 @@ def test_r27_a_borrow_that_waits_for_its_price_goes_to_the_fund_with_its_bankrup
     # Its liquidation ends at its next step.
     exchange.wait(1)
     assert LiquidationEnded("1/0", "bankrupt") in exchange.tick()
+
+
+def test_r28_the_fund_nets_what_it_holds_with_what_it_owes(make_exchange: type[Exchange]) -> None:
+    """R28: the fund has taken 20 SOL over (as above) and then gets 21 SOL; before the next tick it holds
+    both.
+
+    A second's interest on 20 SOL is due, so 0.99 SOL in whole lots are to be sold, less than a tenth of the
+    20.
+    """
+    exchange = make_exchange(replace(default_params(), stage1_patience=0))
+    exchange.open("1/0")
+    exchange.prices(150)
+    owing_both(exchange)
+    index(exchange, 161_00)
+    exchange.deposit("insurance_fund", 21 * SOL, "SOL")
+    assert exchange.owed("insurance_fund", "SOL") == 20 * SOL
+    exchange.must(cm.CancelAllOrders, "3/0", "BTC/USDC")
+    offer(exchange, "SOL/USDC", "buy", 100 * SOL, 161_00)
+    exchange.wait(1)
+    exchange.must(cm.Lend, "3/0", "SOL", SOL)
+    sold = of(index(exchange, 161_00), SpotTraded)
+    assert [(one.taker, one.taker_is_buy, one.units) for one in sold] == [
+        ("insurance_fund", False, 990_000_000)
+    ]

@@ -116,6 +116,26 @@ def test_r26_what_the_fund_has_lent_it_redeems_as_the_pool_allows(quiet: Exchang
     assert quiet.cash("insurance_fund", "SOL") == SOL + 1_105_263_158
 
 
+def test_r27_who_holds_a_coin_that_waits_for_its_price_is_not_bankrupt(quiet: Exchange) -> None:
+    """R26, R27: 1/0 has 1 SOL, no position and a loss of 60; SOL's index is 61 s old, so nothing can be
+    collected.
+
+    At the last index the coin is worth something: no debt is announced. It pays at the first fresh price:
+    60 / (100 x 0.95) = 0.631578948 SOL.
+    """
+    quiet.deposit("1/0", SOL, "SOL")
+    assert isinstance(quiet.trade("1/0", "2/0", 10 * SOL, 150), Accepted)
+    quiet.prices(150, mark_usd=144)
+    assert isinstance(quiet.trade("2/0", "1/0", 10 * SOL, 144), Accepted)
+    quiet.wait(61)
+    events = quiet.tick()
+    assert not of(events, CollateralConverted) and not of(events, SubaccountBankrupt)
+    assert (quiet.unsettled("1/0"), quiet.state.debts) == (-60 * USDC, {})
+    quiet.prices(100)
+    assert [one.units for one in of(quiet.tick(), CollateralConverted)] == [631_578_948]
+    assert (quiet.unsettled("1/0"), quiet.state.debts) == (0, {})
+
+
 def test_r26_a_spot_sell_that_locks_what_a_loss_needs_is_cancelled(quiet: Exchange) -> None:
     """R26: 10 SOL in an order, 5 SOL lent: 0.421052632 SOL are needed. The order goes before anything is
     redeemed, and 10 - 0.421052632 SOL are free afterwards.

@@ -20,7 +20,7 @@ from engine.events import (
 from engine.liquidation import liquidation_status
 from engine.params import default_params
 from engine.stages import stage_shares
-from tests.engine.conftest import DOLLAR_E8, SOL, USDC, Exchange
+from tests.engine.conftest import DOLLAR_E8, SECOND, SOL, USDC, Exchange
 
 CENT_E8 = 10**6
 BTC = 10**8
@@ -154,3 +154,18 @@ def test_r25_a_liquidation_counts_once_per_stage_however_often_it_fills(exchange
     assert len(of(mark(exchange, 148_00), Traded)) == 1
     book = stage_shares(exchange.state, exchange.now_ns)[0]
     assert (book.fills, book.subaccounts, book.day_subaccounts) == (3, 2, 2)
+
+
+def test_r25_a_quarter_of_an_hour_later_a_new_bucket_begins(exchange: Exchange) -> None:
+    """R25: a fill exactly 15 minutes after the first is a bucket of its own: a day after the first it still
+    counts.
+    """
+    leveraged(exchange)
+    rest(exchange, "SOL-PERP", 200 * SOL, 148_50)
+    assert len(of(mark(exchange, 148_50), Traded)) == 1
+    first_ns = exchange.now_ns
+    exchange.wait(15 * 60 - 1)
+    assert len(of(mark(exchange, 148_50), Traded)) == 1
+    day_ns = 86_400 * SECOND
+    fills = [stage_shares(exchange.state, first_ns + day_ns + more_ns)[0].day_fills for more_ns in (-1, 0)]
+    assert fills == [2, 1]

@@ -195,3 +195,13 @@ def test_r13_the_average_counts_from_the_last_price_whatever_ticks_between(marke
     market.wait(1)
     send(market, 150, 150, 150)
     assert market.state.mark_prices["SOL-PERP"].price_e8 == 15_350_000_000
+
+
+def test_r13_a_price_of_sixty_seconds_is_fresh_and_a_nanosecond_later_stale(exchange: Exchange) -> None:
+    """R13: stale is what is older than 60 s: the last order of the minute passes, the next does not."""
+    exchange.deposit("1/0", 1_000 * USDC)
+    exchange.wait(60)
+    assert isinstance(exchange.order("1/0", "buy", SOL, 150), Accepted)
+    exchange.now_ns += 1
+    outcome = exchange.order("1/0", "buy", SOL, 150)
+    assert isinstance(outcome, Rejected) and outcome.reason is RejectReason.MARKET_REDUCE_ONLY
