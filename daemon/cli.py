@@ -146,7 +146,7 @@ def demo(
 @app.command(rich_help_panel=RUN)
 def crash(
     scenario: Annotated[
-        str, typer.Option(help="calm, october, severe, or a scenario file.", metavar="NAME|FILE")
+        str, typer.Option(help="calm, depeg, october, severe, or a scenario file.", metavar="NAME|FILE")
     ] = "october",
     accounts: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many customers.")] = 1_000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 1,

@@ -8,6 +8,7 @@ liquidation. The same seed gives the same bytes of output on every machine.
     curve.py      values over time, choices in whole numbers
     prices.py     prices outside, and what the oracle knows of them
     population.py who is there before it begins; makers.py: what rests on the books
+    impact.py     what forced trades do to prices outside
     people.py     who sends money and who asks for it
     exchange.py   the engine's door, the chain beyond it and the invariants
     recorder.py   the story, folded from events alone

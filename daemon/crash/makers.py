@@ -2,7 +2,9 @@
 
 Rules: ladders and trades are orders like anybody's. Before a maker quotes anew, all makers of the market
 cancel, so that no stale quote is picked off by another maker. Depth on each side is the scenario's share of
-the open interest at the start; spot books rest a quarter of that, as far as the maker holds it.
+the open interest at the start; spot books rest a quarter of that, as far as the maker holds it. The spot
+book of an asset that is collateral alone, whose perpetual nobody holds, rests that share of what customers
+brought of it.
 """
 
 from __future__ import annotations
@@ -25,6 +27,15 @@ class Makers:
 
     def __init__(self, exchange: Exchange, scenario: Scenario, prices: Prices, cast: Cast) -> None:
         self.exchange, self.scenario, self.prices, self.cast = exchange, scenario, prices, cast
+        markets = exchange.state.params.markets
+        self._measures = {market.symbol: self._measured(market) for market in markets}
+
+    def _measured(self, market: MarketParams) -> tuple[int, int]:
+        """Give what depth is a share of, and by what it is divided besides."""
+        interest_usd6 = self.cast.open_interest_usd6.get(f"{market.asset}-PERP", 0)
+        if not market.is_spot:
+            return interest_usd6, 1
+        return self.cast.measure_usd6(market.asset), SPOT_SHARE if interest_usd6 else 1
 
     def quote(self, second: int) -> None:
         """Renew every ladder when it is time."""
@@ -44,10 +55,8 @@ class Makers:
     def _ladder(self, market: MarketParams, maker: str, number: int, second: int) -> None:
         shape = self.scenario.book
         middle_e8 = self.prices.at(market.asset, second - shape.quote_lag_s.at(second))
-        interest_usd6 = self.cast.open_interest_usd6.get(f"{market.asset}-PERP", 0)
-        side_usd6 = interest_usd6 * shape.depth_ppm.at(second) // PPM // len(self.cast.makers)
-        if market.is_spot:
-            side_usd6 //= SPOT_SHARE
+        measure_usd6, parts = self._measures[market.symbol]
+        side_usd6 = measure_usd6 * shape.depth_ppm.at(second) // PPM // len(self.cast.makers) // parts
         near_ppm = shape.half_spread_ppm.at(second)
         far_ppm = max(near_ppm, shape.reach_ppm.at(second))
         asset = self.exchange.state.assets[market.asset]

@@ -15,7 +15,7 @@ from typing import Any
 from daemon.crash.curve import happens, pick, spread
 from daemon.crash.exchange import Exchange
 from daemon.crash.prices import Prices
-from daemon.crash.scenario import PPM, Scenario
+from daemon.crash.scenario import PPM, AssetPath, Scenario
 from daemon.errors import ConfigError
 from engine import commands as cm
 from engine.outcome import Accepted
@@ -48,6 +48,10 @@ _ETH_PERP = MarketParams(
     lot_units=1_000_000,
 )
 
+# What ETH is worth about, for parameters of other assets; below $10 a price moves in smaller steps.
+_ETH_E8 = 4_000 * 10**8
+_CHEAP_E8, _FINE_TICK_E8 = 10 * 10**8, 10_000
+
 
 @dataclass(slots=True)
 class Customer:
@@ -76,6 +80,11 @@ class Cast:
         """Sum over markets."""
         return sum(self.open_interest_usd6.values())
 
+    def measure_usd6(self, asset: str) -> int:
+        """Give the open interest in an asset; of one that is collateral alone, what customers brought."""
+        interest_usd6 = self.open_interest_usd6.get(f"{asset}-PERP", 0)
+        return interest_usd6 or sum(one.equity_usd6 for one in self.customers if one.asset == asset)
+
 
 def engine_params(scenario: Scenario) -> Params:
     """Give the engine's parameters for a scenario. Raises ConfigError when its overrides do not fit."""
@@ -84,16 +93,16 @@ def engine_params(scenario: Scenario) -> Params:
     known_assets = {asset.symbol: asset for asset in (*base.assets, _ETH)}
     spot_eth = spot_market("ETH/USDC", "ETH", tick_e8=1_000_000, lot_units=1_000_000)
     known_markets = (*base.markets, _ETH_PERP, spot_eth)
-    template = known_assets["ETH"]
+    paths = [path for path in scenario.prices if path.symbol not in ("USDC", "SOL")]
     assets = [known_assets["USDC"], known_assets["SOL"]]
-    others = [symbol for symbol in symbols if symbol not in ("USDC", "SOL")]
-    assets += [known_assets.get(symbol, replace(template, symbol=symbol)) for symbol in others]
+    assets += [known_assets.get(path.symbol, _like_eth(path)) for path in paths]
     markets = [market for market in known_markets if market.asset in symbols]
     covered = {market.asset for market in markets}
-    for symbol in symbols:
-        if symbol not in covered:
-            markets.append(replace(_ETH_PERP, symbol=f"{symbol}-PERP", asset=symbol))
-            markets.append(replace(spot_eth, symbol=f"{symbol}/USDC", asset=symbol))
+    for path in scenario.prices:
+        if path.symbol not in covered:
+            symbol, tick_e8 = path.symbol, _FINE_TICK_E8 if path.start_e8 < _CHEAP_E8 else _ETH_PERP.tick_e8
+            markets.append(replace(_ETH_PERP, symbol=f"{symbol}-PERP", asset=symbol, tick_e8=tick_e8))
+            markets.append(replace(spot_eth, symbol=f"{symbol}/USDC", asset=symbol, tick_e8=tick_e8))
     overrides: dict[str, Any] = dict(scenario.markets)
     engine: dict[str, Any] = dict(scenario.engine)
     markets = [market if market.is_spot else replace(market, **overrides) for market in markets]
@@ -102,6 +111,20 @@ def engine_params(scenario: Scenario) -> Params:
     if faults:
         raise ConfigError(f"scenario {scenario.source}", faults)
     return params
+
+
+def _like_eth(path: AssetPath) -> AssetParams:
+    """Give parameters to an asset that has none: those of ETH, for the same dollars. A weight falls with the
+    root of the tokens (R16) and a loan ends at so many of them (R11), however little one is worth.
+    """
+    lending = _ETH.lending
+    limit_units = lending.borrow_limit_units * _ETH_E8 // path.start_e8
+    return replace(
+        _ETH,
+        symbol=path.symbol,
+        weight_penalty_ppm=min(PPM, _ETH.weight_penalty_ppm * isqrt(path.start_e8) // isqrt(_ETH_E8)),
+        lending=replace(lending, borrow_limit_units=max(1, limit_units)),
+    )
 
 
 def scale_of(decimals: int) -> int:

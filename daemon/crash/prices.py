@@ -13,6 +13,7 @@ from daemon.crash.curve import bell
 from daemon.crash.scenario import PPM, AssetPath, Scenario
 
 NS = 1_000_000_000
+PPB = 1_000_000_000
 # 2025-10-10 20:30 UTC. Any other time would do.
 EPOCH_NS = 1_760_128_200 * NS
 
@@ -30,6 +31,11 @@ class Prices:
     def at(self, symbol: str, second: int) -> int:
         """Give the price outside at a second; before second 0 it is the first."""
         return self.outside[symbol][max(0, second)]
+
+    def move(self, symbol: str, second: int, moved_ppb: int) -> None:
+        """Move the price of a second off its path; nobody may have asked for it yet."""
+        prices = self.outside[symbol]
+        prices[second] = max(1, prices[second] * (PPB + max(moved_ppb, 1 - PPB)) // PPB)
 
     def quotes(self, symbol: str, second: int) -> tuple[tuple[str, str, int, int], ...]:
         """Give what every source says at a second: (feed, source, price_e8, time_ns)."""

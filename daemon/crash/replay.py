@@ -1,9 +1,9 @@
 """A crash, second by second.
 
-The order within a second: prices reach the oracle (and whoever they endanger is liquidated), makers quote,
-customers trade, people send and ask for money, and every settlement interval the engine settles and the
-reserves are attested. The invariants are checked on running totals every second, in full every minute and at
-the end.
+The order within a second: forced trades of the last one move the price outside (when the scenario says so),
+prices reach the oracle (and whoever they endanger is liquidated), makers quote, customers trade, people send
+and ask for money, and every settlement interval the engine settles and the reserves are attested. The
+invariants are checked on running totals every second, in full every minute and at the end.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 from daemon.crash.exchange import Exchange
+from daemon.crash.impact import Impact
 from daemon.crash.makers import Flow, Makers
 from daemon.crash.people import People
 from daemon.crash.population import Cast, Population, engine_params
@@ -69,11 +70,13 @@ class Crash:
         makers = Makers(exchange, scenario, self.prices, cast)
         flow = Flow(exchange, scenario, cast, _stream(self.seed, "flow"))
         people = People(exchange, scenario, cast, _stream(self.seed, "people"))
+        impact = Impact(exchange, self.prices, cast, scenario.book.impact_ppm)
         settle_s = max(1, exchange.state.params.settlement_interval_ns // NS)
         makers.quote(0)
         self.recorder.sample(0)
         for second in range(1, scenario.duration_s + 1):
             exchange.at(second)
+            impact.move(second)
             self._feed(second)
             makers.quote(second)
             flow.trade(second)

@@ -34,7 +34,7 @@ from daemon.crash.values import (
 )
 from daemon.errors import ConfigError, DaemonError
 
-PACKAGED: Final = ("calm", "october", "severe")
+PACKAGED: Final = ("calm", "depeg", "october", "severe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class BookShape:
     half_spread_ppm: Curve
     quote_lag_s: Curve
     flow_ppm: Curve
+    impact_ppm: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,7 @@ _BOOK = (
     Key("half_spread", curve(percent), Curve(((0, 200),)), "percent from the middle to the first level"),
     Key("quote_lag_s", curve(count), Curve(((0, 0),)), "seconds the makers are behind the price outside"),
     Key("flow", curve(percent), Curve(((0, 1_000),)), "percent of open interest traded by others, a minute"),
+    Key("impact", percent, 0, "percent that the price outside moves for a percent of open interest forced"),
 )
 _CUSTOMERS = (
     Key("equity_usd", weighted(dollars), REQUIRED, "what customers start with, [dollars, weight]"),

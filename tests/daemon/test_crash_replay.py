@@ -7,12 +7,17 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
 import pytest
 
 from daemon.crash.command import crash
+from daemon.crash.exchange import Exchange
+from daemon.crash.impact import Impact
+from daemon.crash.population import Cast, engine_params
+from daemon.crash.prices import Prices
 from daemon.crash.replay import Crash, Replay
 from daemon.crash.results import results_of
 from daemon.crash.scenario import load_scenario
@@ -72,6 +77,11 @@ def small(tmp_path: Path) -> str:
 @cache
 def calm() -> Replay:
     return replayed(compressed("calm", 12), 200)
+
+
+@cache
+def october() -> Replay:
+    return replayed(compressed("october", 3), 400)
 
 
 @cache
@@ -220,6 +230,83 @@ def test_r27_r28_r31_debts_arise_deposits_pay_them_and_the_gate_holds_back() -> 
     assert summary["withdrawals_queued_pool"] > 0
     outcome_usd6 = summary["covered_by_fund_usd6"] + summary["repaid_by_deposits_usd6"]
     assert summary["outstanding_end_usd6"] <= summary["bankrupt_usd6"] - outcome_usd6
+
+
+def test_r27_r28_r31_the_default_scenario_tells_the_story_of_the_readme() -> None:
+    """Some end below zero, debts outlast the fund, deposits meet them, the gate holds, the books close."""
+    replay = october()
+    results = results_of(replay)
+    summary, series = results["summary"], results["series"]
+    assert summary["liquidated_book_usd6"] * 2 > summary["liquidated_usd6"]
+    assert summary["liquidated_backstop_usd6"] > 0
+    assert summary["bankruptcies"] > 0
+    short = [owed > fund for owed, fund in zip(series["outstanding_usd6"], series["fund_usd6"], strict=True)]
+    assert any(short) and summary["outstanding_peak_usd6"] > summary["fund_start_usd6"]
+    assert summary["repaid_by_deposits_usd6"] > 0 and summary["covered_by_fund_usd6"] > 0
+    paid_in_part = [one for one in results["deposits"] if one["applied_units"] and one["credited_units"]]
+    assert paid_in_part
+    assert summary["withdrawals_queued_pool"] > 0
+    assert summary["withdrawals_released"] > 0
+    assert summary["claims_end_usd6"] == summary["outstanding_end_usd6"] + summary["fund_owes_end_usd6"]
+
+
+def test_r26_r28_a_coin_that_breaks_is_taken_over_and_sold_by_the_fund() -> None:
+    one = Crash(compressed("depeg", 4), 200, 1)
+    took: list[ev.CollateralConverted] = []
+    sold: list[ev.SpotTraded] = []
+    one.exchange.listen(ev.CollateralConverted, took.append)
+    one.exchange.listen(
+        ev.SpotTraded, lambda event: sold.append(event) if event.taker == "insurance_fund" else None
+    )
+    results = results_of(one.run())
+    assert "USDX-PERP" not in results["markets"]
+    taken_units = sum(event.units for event in took if event.asset == "USDX")
+    sold_units = sum(event.units for event in sold if event.market == "USDX/USDC" and not event.taker_is_buy)
+    assert 0 < taken_units * 9 // 10 < sold_units
+    summary, inventory_usd6 = results["summary"], results["series"]["fund_inventory_usd6"]
+    assert max(inventory_usd6) > summary["fund_start_usd6"]
+    assert summary["fund_inventory_end_usd6"] * 10 < max(inventory_usd6)
+    assert summary["claims_end_usd6"] == summary["outstanding_end_usd6"] + summary["fund_owes_end_usd6"]
+
+
+def test_forced_sales_move_the_price_outside_and_half_of_it_is_gone_after_a_minute(tmp_path: Path) -> None:
+    (tmp_path / "still.toml").write_text(SMALL.replace("noise = 0.2", "noise = 0").replace("40", "400"))
+    scenario = load_scenario(str(tmp_path / "still.toml"))
+    exchange, prices = Exchange(engine_params(scenario)), Prices(scenario, Random(1))
+    path_e8 = list(prices.outside["SOL"])
+    cast = Cast((), (), (), {"SOL-PERP": 1_000_000 * 10**6}, 0)
+    # 0.5% for each percent of the open interest.
+    impact = Impact(exchange, prices, cast, 5_000)
+
+    def traded(taker: str, usd: int) -> Any:
+        return ev.Traded("SOL-PERP", "1/0", 1, taker, 2, False, 1, 1, usd * 10**6, 0, 0)
+
+    def tell(event: Any) -> None:
+        for listener in exchange._listeners.get(type(event), ()):
+            listener(event)
+
+    tell(traded("7/0", 20_000))
+    impact.move(201)
+    assert prices.at("SOL", 201) == path_e8[201]
+    tell(ev.LiquidationStarted("7/0", 0, 0, 1))
+    # 2% of the open interest: 1% down.
+    tell(traded("7/0", 20_000))
+    impact.move(202)
+    assert prices.at("SOL", 202) == path_e8[202] * 99 // 100
+    for second in range(203, 263):
+        impact.move(second)
+    off_ppm = 1_000_000 - prices.at("SOL", 262) * 1_000_000 // path_e8[262]
+    assert 4_999 <= off_ppm <= 5_001
+    assert prices.at("SOL", 263) == path_e8[263]
+
+
+def test_a_cascade_falls_deeper_than_the_path() -> None:
+    falls = []
+    for impact in (0, 1):
+        results = results_of(replayed(compressed("october", 30, book={"impact": impact}), 60))
+        falls.append(results["summary"]["deepest_fall_ppm"]["SOL"])
+        assert all(one["agree"] for one in results["checks"])
+    assert falls[1] < falls[0]
 
 
 def test_i4_a_severe_crash_ends_with_debts_equal_to_claims() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -141,6 +142,18 @@ def test_sources_lag_and_the_step_cap_holds() -> None:
     assert said[15] == [99 * 10**8, 100 * 10**8, 100 * 10**8]
     assert said[17] == [9_702_990_000, 9_801_000_000, 99 * 10**8]
     assert prices.quotes("SOL", 30)[2][3] == EPOCH_NS + 24 * NS
+
+
+def test_a_cheap_asset_gets_the_parameters_of_eth_for_the_same_dollars() -> None:
+    prices = {"SOL": {"start": 150}, "USDX": {"start": 1}, "ETH": {"start": 4_000}, "ANY": {"start": 4_000}}
+    params = engine_params(read_scenario("small", {**SMALL, "prices": prices}))
+    coins = {asset.symbol: asset for asset in params.assets}
+    # The root of 4,000 tokens of a dollar is 63 times that of one token of $4,000.
+    assert coins["USDX"].weight_penalty_ppm == 4_000 // 63
+    assert coins["USDX"].lending.borrow_limit_units == 4_000 * coins["ETH"].lending.borrow_limit_units
+    assert coins["ANY"] == replace(coins["ETH"], symbol="ANY")
+    ticks_e8 = {market.symbol: market.tick_e8 for market in params.markets}
+    assert (ticks_e8["USDX/USDC"], ticks_e8["USDX-PERP"], ticks_e8["ANY/USDC"]) == (10_000, 10_000, 1_000_000)
 
 
 def test_a_sweep_replaces_one_key_and_leaves_the_file_alone() -> None:
