@@ -20,7 +20,7 @@ from engine.liquidation import liquidation_status
 from engine.margin import margin_of
 from engine.params import default_params
 from engine.stages import stage_shares
-from tests.engine.conftest import DOLLAR_E8, SOL, USDC, Exchange
+from tests.engine.conftest import DOLLAR_E8, SECOND, SOL, USDC, Exchange
 
 CENT_E8 = 10**6
 BTC = 10**8
@@ -264,12 +264,13 @@ def test_r22_what_is_itself_owed_is_not_sold_for_dollars(exchange: Exchange) -> 
 def test_r27_a_borrow_that_waits_for_its_price_goes_to_the_fund_with_its_bankrupt(
     exchange: Exchange,
 ) -> None:
-    """R22.4, R27: SOL's index is 61 s old, so no step hands the borrow over; the tick finds the bankrupt.
+    """R22.4, R27: SOL's index is seven days old, so the step does not hand the borrow over; the tick half a
+    second later finds the bankrupt.
 
     1/0: $4,000, owes 10 SOL that it gave away, long 0.2 BTC from 60,000; at 30,000 it has lost 6,000. A
     provider takes the BTC, the tick collects 4,000: 2,000 are left and the borrow, with interest of 10 SOL
-    x 8% x 1 / 90 x 61 / 31,536,000 = 17.2 lamports, up to 18: at the last index, 150, that is
-    ceil(1,500,000,002.7) usd6.
+    x 8% x 1 / 90 x 604,800.5 / 31,536,000 = 170,471.9 lamports: at the last index, 150, that is
+    ceil(1,500,025,570.8) usd6.
     """
     exchange.backstop()
     lenders(exchange)
@@ -278,17 +279,18 @@ def test_r27_a_borrow_that_waits_for_its_price_goes_to_the_fund_with_its_bankrup
     exchange.must(cm.Borrow, "1/0", "SOL", 10 * SOL)
     exchange.must(cm.Transfer, "1/0", "1/1", "SOL", 10 * SOL)
     assert isinstance(exchange.trade("1/0", "2/0", BTC // 5, 60_000, "BTC-PERP"), Accepted)
-    exchange.wait(61)
+    exchange.wait(7 * 86_400)
     btc_e8 = 30_000 * DOLLAR_E8
     events = exchange.must(cm.UpdatePrices, (("BTC", btc_e8),), (("BTC-PERP", btc_e8),))
     assert exchange.base("1/0", "BTC-PERP") == 0
     assert not of(events, BorrowTakenOver) and list(exchange.state.liquidations) == ["1/0"]
+    exchange.now_ns += SECOND // 2
     events = exchange.tick()
     (taken,) = of(events, BorrowTakenOver)
-    assert (taken.units, taken.usd6, taken.rate_e8) == (10_000_000_018, 1_500_000_003, 150 * DOLLAR_E8)
-    assert of(events, SubaccountBankrupt) == [SubaccountBankrupt("1/0", 3_500_000_003)]
+    assert (taken.units, taken.usd6, taken.rate_e8) == (10_000_170_472, 1_500_025_571, 150 * DOLLAR_E8)
+    assert of(events, SubaccountBankrupt) == [SubaccountBankrupt("1/0", 3_500_025_571)]
     assert exchange.state.subaccounts["1/0"].borrowed == {}
-    assert exchange.owed("insurance_fund", "SOL") == 10_000_000_018
+    assert exchange.owed("insurance_fund", "SOL") == 10_000_170_472
     # Its liquidation ends at its next step.
     exchange.wait(1)
     assert LiquidationEnded("1/0", "bankrupt") in exchange.tick()
