@@ -28,6 +28,17 @@ def against_mark(forgone_usd6: int) -> str:
     return f"the deleveraged {did} {dollars(abs(forgone_usd6))} against a close at mark"
 
 
+def deleveraged(summary: dict[str, int]) -> str:
+    """Say whom auto-deleveraging reduced (R24): those it brings nearer to flat first, hedges last."""
+    bets_usd6, hedges_usd6 = summary["adl_reduces_delta_usd6"], summary["adl_hedge_usd6"]
+    left_alone = summary["hedgers"] - summary["hedgers_deleveraged"]
+    return (
+        f"{summary['adl_reduces_delta_holders']:,} holders, {dollars(bets_usd6)} of their bets; "
+        f"{summary['adl_hedge_holders']:,}, {dollars(hedges_usd6)} of their hedges; "
+        f"{left_alone:,} of {summary['hedgers']:,} hedged customers left alone"
+    )
+
+
 def made(usd6: int) -> str:
     """Say what somebody made or lost."""
     return f"{'made' if usd6 >= 0 else 'lost'} {dollars(abs(usd6))}"

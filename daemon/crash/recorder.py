@@ -8,7 +8,7 @@ engine's public queries at every sample. At the end the two have to agree, to th
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from daemon.crash.exchange import Exchange
@@ -44,6 +44,20 @@ class Agreement:
         return self.folded <= self.told <= self.folded + self.room
 
 
+@dataclass(slots=True)
+class Liquidated:
+    """A subaccount that was in liquidation: since when, how often, what of its positions was closed where."""
+
+    second: int
+    # At its first entry, positions at mark.
+    account_value_usd6: int
+    entries: int = 0
+    outcome: str = "open"
+    last_second: int = 0
+    owed_usd6: int = 0
+    usd6: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
+
+
 class Recorder:
     """Listens to an exchange and samples it."""
 
@@ -69,7 +83,10 @@ class Recorder:
         self._dropped = 0
         self._in_liquidation: set[str] = set()
         # Whoever was in liquidation at all; most enter it more than once (R20).
-        self.liquidated: set[str] = set()
+        self.liquidated: dict[str, Liquidated] = {}
+        # Whom auto-deleveraging reduced, and by how much, by the group of R24.
+        self.adl_holders: dict[str, set[str]] = {"reduces_delta": set(), "hedge": set()}
+        self.adl_usd6 = dict.fromkeys(self.adl_holders, 0)
         self._order, self._order_units, self._order_price_e8 = (0, "", ""), 0, 0
         for name, kind in vars(ev).items():
             listener = getattr(self, "_on_" + re.sub("(?<!^)(?=[A-Z])", "_", name).lower(), None)
@@ -120,15 +137,20 @@ class Recorder:
 
     def _end_order(self) -> None:
         if self._order_units:
-            market = self._order[2]
-            self.stage_usd6["book"] += self._notional(market, self._order_units, self._order_price_e8)
+            _, taker, market = self._order
+            usd6 = self._notional(market, self._order_units, self._order_price_e8)
+            self.stage_usd6["book"] += usd6
+            self.liquidated[taker].usd6["book"] += usd6
             self._count("fills_book")
         self._order_units = 0
 
-    def _stage(self, stage: str, market: str, units: int) -> None:
-        """Count a fill of a liquidation as R25 does: at mark, a spot market's at index."""
-        self.stage_usd6[stage] += self._notional(market, units, self._price_e8(market))
+    def _stage(self, stage: str, event: Any) -> int:
+        """Count a fill of a liquidation as R25 does: at mark, in a spot market at index; give its usd6."""
+        usd6 = self._notional(event.market, event.base_units, self._price_e8(event.market))
+        self.stage_usd6[stage] += usd6
+        self.liquidated[event.subaccount].usd6[stage] += usd6
         self._count(f"fills_{stage}")
+        return usd6
 
     def _price_e8(self, market: str) -> int:
         state = self.exchange.state
@@ -137,29 +159,39 @@ class Recorder:
         return price.price_e8
 
     def _on_backstop_filled(self, event: ev.BackstopFilled) -> None:
-        self._stage("backstop", event.market, event.base_units)
+        self._stage("backstop", event)
 
     def _on_positions_netted(self, event: ev.PositionsNetted) -> None:
-        self._stage("netting", event.market, event.base_units)
+        self.liquidated[event.counterparty].usd6["netting"] += self._stage("netting", event)
 
     def _on_auto_deleveraged(self, event: ev.AutoDeleveraged) -> None:
-        self._stage("adl", event.market, event.base_units)
+        self.adl_usd6[event.group] += self._stage("adl", event)
+        self.adl_holders[event.group].add(event.counterparty)
         self.forgone_usd6 += event.forgone_usd6
 
     def _on_liquidation_started(self, event: ev.LiquidationStarted) -> None:
         if not self._in_liquidation and not self.counts.get("liquidations"):
             self.first_liquidation_s = self.exchange.second
         self._in_liquidation.add(event.subaccount)
-        self.liquidated.add(event.subaccount)
+        one = self.liquidated.get(event.subaccount)
+        if one is None:
+            one = Liquidated(self.exchange.second, event.account_value_usd6)
+            self.liquidated[event.subaccount] = one
+        one.entries += 1
+        one.outcome = "open"
         self._count("liquidations")
 
     def _on_liquidation_ended(self, event: ev.LiquidationEnded) -> None:
         self._in_liquidation.discard(event.subaccount)
         self._count(f"liquidations_{event.outcome}")
+        one = self.liquidated[event.subaccount]
+        one.outcome, one.last_second = event.outcome, self.exchange.second
 
     def _on_subaccount_bankrupt(self, event: ev.SubaccountBankrupt) -> None:
         self.debts[event.subaccount] = event.outstanding_usd6
         self.bankrupt_usd6 += event.outstanding_usd6
+        if event.subaccount in self.liquidated:
+            self.liquidated[event.subaccount].owed_usd6 += event.outstanding_usd6
         self._count("bankruptcies")
 
     def _on_debt_ended(self, event: ev.DebtEnded) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from daemon.crash.derived import derived
-from daemon.crash.format import against_mark, clock, dollars, made, percent, share, units
+from daemon.crash.format import against_mark, clock, deleveraged, dollars, made, percent, share, units
 
 MOST_DEPOSITS = 300
 STAGES = (
@@ -36,7 +36,7 @@ def page(results: dict[str, Any]) -> str:
             _tiles(results),
             _stage_card(results),
             _price_section(results),
-            _liquidation_section(results["summary"]),
+            _liquidation_section(results),
             _debt_section(results),
             _gate_section(results),
             _check_section(results),
@@ -208,7 +208,8 @@ def _price_section(results: dict[str, Any]) -> str:
     )
 
 
-def _liquidation_section(summary: dict[str, Any]) -> str:
+def _liquidation_section(results: dict[str, Any]) -> str:
+    summary = results["summary"]
     outcomes = (
         f"{summary['liquidations_recovered']:,} recovered, {summary['liquidations_closed']:,} closed, "
         f"{summary['liquidations_bankrupt']:,} bankrupt, {summary['in_liquidation_end']:,} still open"
@@ -218,6 +219,8 @@ def _liquidation_section(summary: dict[str, Any]) -> str:
         f"liquidated {made(-summary['slippage_usd6'])} against the mark; "
         f"{against_mark(summary['adl_forgone_usd6'])}."
     )
+    if summary["liquidated_adl_usd6"]:
+        bore += f" Deleveraged: {deleveraged(summary)}."
     cards = (
         chart("stages", "Liquidated notional by stage", "what each span of time added", 12),
         chart(
@@ -233,7 +236,33 @@ def _liquidation_section(summary: dict[str, Any]) -> str:
     )
     return (
         "<h2>Liquidations</h2><p>First the book, in small steps inside a band; then providers with capacity; what "
-        f'they cannot take is netted and deleveraged. No fee is charged. {bore}</p><div class="grid">{"".join(cards)}</div>'
+        f'they cannot take is netted and deleveraged. No fee is charged. {bore}</p><div class="grid">{"".join(cards)}</div>{_largest_table(results)}'
+    )
+
+
+def _largest_table(results: dict[str, Any]) -> str:
+    rows = []
+    for one in results["largest"]:
+        total = sum(one["usd6"].values())
+        bars = "".join(
+            f'<i style="width:{percent(one["usd6"][stage] * 1_000_000 // total if total else 0, 2)};background:var(--{stage})"></i>'
+            for stage, _ in STAGES
+        )
+        until = clock(one["last_second"]) if one["outcome"] != "open" else "–"
+        rows.append(
+            f"<tr><td>{escape(one['subaccount'])}</td><td>{escape(one['kind'])}</td>"
+            f'<td class="n">{dollars(one["equity_usd6"])}</td><td>{clock(one["second"])}</td><td>{until}</td>'
+            f'<td class="n">{one["entries"]:,}</td><td class="n">{dollars(total)}</td>'
+            f'<td><span class="meter">{bars}</span></td><td class="n">{dollars(one["account_value_usd6"])}</td>'
+            f'<td class="n">{dollars(one["owed_usd6"])}</td><td>{escape(one["outcome"])}</td></tr>'
+        )
+    if not rows:
+        return ""
+    return (
+        f"<h3>The {len(rows)} of whom most was liquidated</h3>"
+        '<div class="card"><div class="scroll"><table><tr><th>subaccount</th><th></th><th class="n">came with</th><th>from</th>'
+        '<th>until</th><th class="n">times</th><th class="n">liquidated</th><th>by stage</th><th class="n">had at the first</th>'
+        f'<th class="n">owed in the end</th><th>outcome</th></tr>{"".join(rows)}</table></div></div>'
     )
 
 

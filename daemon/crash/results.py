@@ -19,6 +19,7 @@ from engine.stages import BOOK, STAGES, stage_shares
 from engine.units import ENGINE_VERSION
 
 FORMAT = 1
+MOST_LARGEST = 10
 _STATEMENTS = {reason.value: reason.statement for reason in RejectReason}
 
 
@@ -47,6 +48,7 @@ def results_of(replay: Replay) -> dict[str, Any]:
         "seconds": recorder.seconds,
         "value_seconds": recorder.value_seconds,
         "series": recorder.series,
+        "largest": _largest(replay),
         "deposits": _deposits(replay),
         "refusals": _refusals(replay),
         "capacities": [asdict(one) for one in provider_capacities(exchange.state, exchange.now_ns)],
@@ -100,9 +102,42 @@ def _liquidations(replay: Replay) -> dict[str, Any]:
         "in_liquidation_peak": max(series["in_liquidation"]),
         "in_liquidation_end": series["in_liquidation"][-1],
         "adl_forgone_usd6": recorder.forgone_usd6,
+        **_deleveraged(replay),
         "slippage_usd6": recorder.slippage_usd6,
         "providers_result_usd6": _providers_result(replay),
     }
+
+
+def _deleveraged(replay: Replay) -> dict[str, int]:
+    """Say whom auto-deleveraging reduced, by the groups of R24, and how many of the hedged customers."""
+    recorder = replay.recorder
+    reduced = set().union(*recorder.adl_holders.values())
+    hedgers = [one.subaccount for one in replay.cast.customers if one.kind == "hedger" and one.exposure]
+    return {
+        **{f"adl_{group}_usd6": usd6 for group, usd6 in recorder.adl_usd6.items()},
+        **{f"adl_{group}_holders": len(who) for group, who in recorder.adl_holders.items()},
+        "hedgers": len(hedgers),
+        "hedgers_deleveraged": sum(name in reduced for name in hedgers),
+    }
+
+
+def _largest(replay: Replay) -> list[dict[str, Any]]:
+    """List the subaccounts of which most was liquidated, the largest first."""
+    liquidated = replay.recorder.liquidated
+    first = sorted(liquidated, key=lambda name: (-sum(liquidated[name].usd6.values()), name))[:MOST_LARGEST]
+    came = {one.subaccount: one for one in replay.cast.customers}
+    rows = []
+    for name in first:
+        one, customer = liquidated[name], came.get(name)
+        rows.append(
+            {
+                "subaccount": name,
+                "kind": customer.kind if customer else "other",
+                "equity_usd6": customer.equity_usd6 if customer else 0,
+                **asdict(one),
+            }
+        )
+    return rows
 
 
 def _providers_result(replay: Replay) -> int:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from daemon.crash.derived import derived
-from daemon.crash.format import against_mark, clock, dollars, made, percent, share, shown
+from daemon.crash.format import against_mark, clock, deleveraged, dollars, made, percent, share, shown
 
 STAGE_WORDS = {
     "book": ("on the book", "green"),
@@ -117,6 +117,7 @@ def _facts(results: dict[str, Any]) -> Table:
             f"{made(summary['providers_result_usd6'])}; "
             f"{against_mark(summary['adl_forgone_usd6'])}",
         ),
+        ("deleveraged", deleveraged(summary)),
         ("mark", f"at most {percent(summary['widest_mark_lag_ppm'])} from the price outside"),
     )
     for row in rows:

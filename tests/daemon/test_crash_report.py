@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from daemon.crash.derived import derived
-from daemon.crash.format import against_mark, clock, dollars, made, percent, share, shown, units
+from daemon.crash.format import against_mark, clock, deleveraged, dollars, made, percent, share, shown, units
 from daemon.crash.report import page, render
 from daemon.crash.results import results_of
 from daemon.crash.summary import show, show_sweep
@@ -105,6 +105,31 @@ def test_a_title_cannot_break_out_of_the_page() -> None:
     html = render(evil, "", {"series": {}, "title": evil})
     assert "alert(1)</script>" not in html
     assert msgspec.json.decode(Page(html).data)["title"] == evil
+
+
+def test_the_largest_liquidations_stand_in_a_table() -> None:
+    html = page(results())
+    assert len(results()["largest"]) == 10
+    for one in results()["largest"]:
+        total = dollars(sum(one["usd6"].values()))
+        row = html.split(f"<tr><td>{one['subaccount']}</td><td>{one['kind']}</td>", 1)[1].split("</tr>", 1)[0]
+        assert f'<td class="n">{total}</td>' in row and f"<td>{one['outcome']}</td>" in row
+    assert "of whom most was liquidated" not in page({**results(), "largest": []})
+
+
+def test_who_was_deleveraged_is_said() -> None:
+    summary = {
+        **results()["summary"],
+        "hedgers": 9,
+        "hedgers_deleveraged": 2,
+        "liquidated_adl_usd6": 5_000_000,
+    }
+    summary |= {"adl_reduces_delta_holders": 3, "adl_reduces_delta_usd6": 4_000_000}
+    summary |= {"adl_hedge_holders": 2, "adl_hedge_usd6": 1_000_000}
+    words = "3 holders, $4 of their bets; 2, $1 of their hedges; 7 of 9 hedged customers left alone"
+    assert deleveraged(summary) == words
+    assert words in page({**results(), "summary": summary})
+    assert "Deleveraged" not in page({**results(), "summary": {**summary, "liquidated_adl_usd6": 0}})
 
 
 def test_every_deposit_is_in_the_table() -> None:
