@@ -2,8 +2,8 @@
 
 Rules: what is there of the asset repays first. Then one small order per step: collateral is sold as far as
 dollars are short, the borrowed asset is bought with what dollars are there, inside the band. What the books
-cannot do the insurance fund does in the later stages: it takes the borrow over at index x (1 + haircut), or
-at index when the haircut would make the account value negative: closing brings nobody into debt. Must not
+cannot do the insurance fund does in the later stages: it takes the borrow over at index x (1 + haircut), of
+which the haircut is paid as far as the account value goes: closing brings nobody into debt. Must not
 know positions.
 """
 
@@ -14,7 +14,7 @@ from engine.fixed import multiple_up, notional_up_usd6, units_for_usd6_up
 from engine.lending import accrue, index_e8, repay, take_over_borrow, take_over_rate_e8
 from engine.margin import borrow_risk, is_recovered, margin_with
 from engine.pool import free_units, owed_units
-from engine.prices import is_stale
+from engine.prices import waits_for_index
 from engine.settlement import collect
 from engine.small_steps import limit_price_e8, spot_market_of, take_a_step
 from engine.stages import BACKSTOP, BOOK, count_fill
@@ -100,16 +100,18 @@ def _hand_over(state: State, one: Subaccount, asset: str, out: list[Event]) -> b
     """Let the fund take over what is left of a borrow, and collect what that costs (R26); not at a stale
     price.
     """
-    if asset != SETTLEMENT_ASSET and is_stale(state, state.index_prices[asset]):
+    if waits_for_index(state, asset):
         return False
     accrue(state, asset, out)
     owed, decimals = owed_units(state, one, asset), state.assets[asset].decimals
     at_index_e8, rate_e8 = index_e8(state, asset), take_over_rate_e8(state, asset)
-    haircut_usd6 = notional_up_usd6(owed, rate_e8, decimals) - notional_up_usd6(owed, at_index_e8, decimals)
-    if margin_with(state, one).account_value_usd6 < haircut_usd6:
-        rate_e8 = at_index_e8
+    at_index_usd6 = notional_up_usd6(owed, at_index_e8, decimals)
+    haircut_usd6 = notional_up_usd6(owed, rate_e8, decimals) - at_index_usd6
+    left_usd6 = max(0, margin_with(state, one).account_value_usd6)
+    if left_usd6 < haircut_usd6:
+        rate_e8, haircut_usd6 = at_index_e8, left_usd6
     market = spot_market_of(state, asset)
-    done = take_over_borrow(state, one, asset, owed, rate_e8, out) > 0
+    done = take_over_borrow(state, one, asset, owed, rate_e8, out, usd6=at_index_usd6 + haircut_usd6) > 0
     if done and market:
         count_fill(state, one, BACKSTOP, market, owed)
     collect(state, one, out)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.collateral import conversion_rate_e8, plan_conversion
+from engine.collateral import asset_value_usd6, conversion_rate_e8, plan_conversion
 from engine.commands import AcceptHeldDeposit, Deposit, ReturnHeldDeposit
 from engine.events import DepositApplied, DepositHeld, DepositReturned, Event
 from engine.fixed import notional_divisor, notional_up_usd6, scale_down, units_for_usd6_up
@@ -83,7 +83,9 @@ def preview_deposit(state: State, subaccount: SubaccountId, asset: str, units: i
         rate_e8=rate_e8,
         credited_units=0 if held else units - planned_units,
         outstanding_before_usd6=outstanding_usd6,
-        outstanding_after_usd6=outstanding_usd6 - planned_usd6,
+        outstanding_after_usd6=outstanding_usd6
+        if held
+        else _outstanding_after(state, asset, outstanding_usd6 - planned_usd6, units - planned_units),
         held=held,
         next_settlement_ns=state.next_settlement_ns(),
         fund_covers_usd6=0 if one.is_system else fund_would_cover_usd6(state, subaccount),
@@ -236,6 +238,13 @@ def _plan(state: State, one: Subaccount, asset: str, units: int, outstanding_usd
     return applied_units, debt_usd6 + repaid_usd6 + more_usd6, rate_e8, repaid_units, repaid_usd6
 
 
+def _outstanding_after(state: State, asset: str, left_usd6: int, credited_units: int) -> int:
+    """Give what is outstanding after a deposit: what is credited although something is left counts at index
+    (a coin that waits for a fresh one, or too little to convert).
+    """
+    return max(0, left_usd6 - asset_value_usd6(state, asset, credited_units)) if left_usd6 else 0
+
+
 def _apply_deposit(
     state: State,
     one: Subaccount,
@@ -274,7 +283,9 @@ def _apply_deposit(
             rate_e8=rate_e8,
             credited_units=units - applied_units,
             outstanding_before_usd6=outstanding_usd6,
-            outstanding_after_usd6=outstanding_usd6 - applied_usd6,
+            outstanding_after_usd6=_outstanding_after(
+                state, asset, outstanding_usd6 - applied_usd6, units - applied_units
+            ),
             fund_paid_usd6=paid_usd6,
             fund_owed_usd6=owed_usd6,
             network_fees_collected_units=collected_units,

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from engine.commands import AttestReserves
 from engine.events import Event, ReservesAttested
 from engine.fixed import divide_up, scale_down
-from engine.insurance import total_outstanding_usd6
+from engine.insurance import fund_free_usd6, total_outstanding_usd6
 from engine.ledger import emit
 from engine.outcome import Rejected
 from engine.rejects import RejectReason
 from engine.state import Attestation, Average, State
-from engine.units import FEES, INSURANCE_FUND, PPM, SETTLEMENT_ASSET
+from engine.units import FEES, PPM, SETTLEMENT_ASSET
 
 POOL_GATE = "pool"
 VELOCITY_GUARD = "velocity"
@@ -63,14 +63,13 @@ def gate_status(state: State, asset: str, now_ns: int) -> GateStatus:
 def pool_gate_until_ns(state: State, asset: str, now_ns: int) -> int:
     """Say until when the pool gate is shut at most, 0 when it is open (R31).
 
-    Shut for USDC while outstanding negative equity exceeds the fund's USDC, at most gate_max_ns after the
-    last deficit.
+    Shut for USDC while outstanding negative equity exceeds what the fund has for it, at most gate_max_ns
+    after the last deficit.
     """
     if asset != SETTLEMENT_ASSET or state.last_deficit_ns is None or not state.debts:
         return 0
-    fund_usd6 = state.subaccounts[INSURANCE_FUND].cash.get(SETTLEMENT_ASSET, 0)
     until_ns = state.last_deficit_ns + state.params.gate_max_ns
-    return until_ns if now_ns < until_ns and total_outstanding_usd6(state) > fund_usd6 else 0
+    return until_ns if now_ns < until_ns and total_outstanding_usd6(state) > fund_free_usd6(state) else 0
 
 
 def queue_for(state: State, asset: str, units: int, level_units: int, now_ns: int) -> tuple[str, int]:

@@ -13,6 +13,8 @@ from engine.ledger import emit
 from engine.lending import move_borrow_to_fund
 from engine.margin import outstanding_of
 from engine.orders import cancel_all
+from engine.pool import owed_units
+from engine.prices import waits_for_index
 from engine.settlement import has_collateral
 from engine.state import State, Subaccount
 from engine.units import FEES, INSURANCE_FUND, SETTLEMENT_ASSET, SubaccountId
@@ -21,11 +23,14 @@ from engine.units import FEES, INSURANCE_FUND, SETTLEMENT_ASSET, SubaccountId
 def declare_if_bankrupt(state: State, one: Subaccount, out: list[Event]) -> None:
     """Announce outstanding negative equity: a debt, no positions and no collateral left (R27).
 
-    Borrows that are left move to the insurance fund at index first, and are part of the debt.
+    Borrows that are left move to the insurance fund at index first, and are part of the debt; not at an index
+    that nobody vouches for.
     """
     if one.positions or one.is_system or one.id in state.debts:
         return
     if one.unsettled_usd6 >= 0 and not (one.borrowed and outstanding_of(state, one)):
+        return
+    if any(waits_for_index(state, asset) for asset in one.borrowed):
         return
     if not has_collateral(state, one):
         cancel_all(state, one, out, "bankruptcy")
@@ -44,10 +49,16 @@ def cover_debts(state: State, out: list[Event]) -> None:
             emit(state, out, DebtCovered(subaccount, units, debt_usd6 - units))
 
 
+def fund_free_usd6(state: State) -> int:
+    """Give the dollars that the fund has for debts of others: its own come first (R27, R31)."""
+    fund = state.subaccounts[INSURANCE_FUND]
+    owed = owed_units(state, fund, SETTLEMENT_ASSET)
+    return max(0, fund.cash.get(SETTLEMENT_ASSET, 0) + min(0, fund.unsettled_usd6) - owed)
+
+
 def fund_would_cover_usd6(state: State, subaccount: SubaccountId) -> int:
     """Say how much of a subaccount's debt the fund would pay at a tick now, older debts first (R29)."""
-    fund = state.subaccounts[INSURANCE_FUND]
-    left = max(0, fund.cash.get(SETTLEMENT_ASSET, 0) + min(0, fund.unsettled_usd6))
+    left = fund_free_usd6(state)
     for debtor in state.debts:
         if not left:
             return 0

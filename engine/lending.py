@@ -25,6 +25,7 @@ from engine.events import (
 )
 from engine.fixed import increased_price_up_e8, notional_up_usd6, scale_up
 from engine.ledger import emit
+from engine.margin import can_pay_without_claims
 from engine.pool import (
     accrual,
     borrow_rate_ppm,
@@ -77,8 +78,11 @@ def idle_lenders(state: State, asset: str) -> list[tuple[Subaccount, int]]:
 
     Free cash of at least the asset's minimum deposit, of subaccounts with auto_lend on that do not owe the
     asset and are not in liquidation. Dollars of whoever has a position stay: every settlement takes from them
-    or adds to them.
+    or adds to them. Nobody, while the insurance fund owes to the pool what it could not pay.
     """
+    fund = state.subaccounts[INSURANCE_FUND]
+    if asset in fund.borrowed and not can_pay_without_claims(state, fund):
+        return []
     minimum_units = state.assets[asset].minimum_deposit_units
     found = {}
     for name in state.idle[asset]:
@@ -195,19 +199,27 @@ def repay_from_cash(state: State, one: Subaccount, out: list[Event]) -> None:
 
 
 def take_over_borrow(
-    state: State, one: Subaccount, asset: str, units: int, rate_e8: int, out: list[Event]
+    state: State,
+    one: Subaccount,
+    asset: str,
+    units: int,
+    rate_e8: int,
+    out: list[Event],
+    *,
+    usd6: int | None = None,
 ) -> int:
     """Let the insurance fund take over up to units of a borrow at a rate, and give what it costs in usd6.
 
-    usd6 = ceil(units x rate) is owed by the subaccount and due to the fund, both in unsettled; shares round
-    down, all of them for all that is owed.
+    usd6 (ceil(units x rate) when it is not given) is owed by the subaccount and due to the fund, both in
+    unsettled; shares round down, all of them for all that is owed.
     """
     accrue(state, asset, out)
     units = min(units, owed_units(state, one, asset))
     shares = repay_shares(state, one, asset, units)
     if shares == 0:
         return 0
-    usd6 = notional_up_usd6(units, rate_e8, state.assets[asset].decimals)
+    if usd6 is None:
+        usd6 = notional_up_usd6(units, rate_e8, state.assets[asset].decimals)
     emit(state, out, BorrowTakenOver(one.id, asset, units, shares, usd6, rate_e8))
     return usd6
 

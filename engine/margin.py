@@ -220,6 +220,17 @@ def outstanding_of(state: State, one: Subaccount) -> int:
     return max(0, -value_usd6)
 
 
+def can_pay_without_claims(state: State, one: Subaccount) -> bool:
+    """Tell whether all that is held, at index, covers all that is owed; claims not paid yet do not count.
+
+    For a subaccount without positions: the insurance fund (R10, R27).
+    """
+    value_usd6 = collateral_of(state, one)[0] + min(0, one.unsettled_usd6)
+    for asset in one.borrowed:
+        value_usd6 -= liability_usd6(state, asset, owed_units(state, one, asset))
+    return value_usd6 >= 0
+
+
 def realized_usd6(state: State, one: Subaccount) -> int:
     """Give what unsettled would be if every position were realized at mark now (R26)."""
     value_usd6 = one.unsettled_usd6

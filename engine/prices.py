@@ -36,6 +36,16 @@ def stale_price_of(state: State, one: Subaccount, also: str = "") -> str:
     return ""
 
 
+def waits_for_index(state: State, asset: str) -> bool:
+    """Tell whether what is to happen at an asset's index waits for a fresh one: it is stale, but not for so
+    long that nobody expects it back (write_off_after_ns, R27). USDC has no index and never waits.
+    """
+    index = state.index_prices.get(asset)
+    if index is None or not is_stale(state, index):
+        return False
+    return state.last_time_ns - index.time_ns <= state.params.write_off_after_ns
+
+
 def stale_collateral_of(state: State, one: Subaccount) -> str:
     """Name the first asset, by symbol, that a subaccount holds or lends and whose index is stale; "" for
     none.

@@ -23,12 +23,16 @@ from engine.events import (
 from engine.fixed import share_out
 from engine.ledger import emit
 from engine.lending import accrue, redeem, repay_incoming
-from engine.margin import position_value_usd6
+from engine.margin import outstanding_of, position_value_usd6
 from engine.orders import spendable_units, unlock
 from engine.pool import balance_units, lent_units, pool_cash_units, redeem_shares
+from engine.prices import waits_for_index
 from engine.small_steps import sell_for_loss
 from engine.state import State, Subaccount
 from engine.units import FEES, INSURANCE_FUND, ROUNDING, SETTLEMENT_ASSET, SETTLEMENT_POOL
+
+# Of the debt: coins without a fresh index that would pay less do not put off a bankruptcy (R27).
+_WAITS_FROM_A = 100
 
 
 def settle_positions(state: State, one: Subaccount, out: list[Event]) -> None:
@@ -99,21 +103,28 @@ def cancel_queued(state: State, one: Subaccount, out: list[Event]) -> None:
 
 
 def has_collateral(state: State, one: Subaccount) -> bool:
-    """Tell whether anything is left that a debt could be taken from, or that only lacks a fresh price.
+    """Tell whether anything is left that a debt could be taken from, or that only lacks a price.
 
     Dust worth less than one usd6 at the conversion rate is nothing: cash with what could be redeemed, and
-    what is lent beyond the pool's cash, each by itself, as they would be converted.
+    what is lent beyond the pool's cash, each by itself, as they would be converted. Coins that wait for a
+    fresh index are something when all of them, at the last one, would pay a hundredth of the debt.
     """
+    waiting_usd6, debt_usd6 = 0, max(-one.unsettled_usd6, outstanding_of(state, one))
     for asset in dict.fromkeys((*one.cash, *one.lent)):
         if asset != SETTLEMENT_ASSET and asset not in state.index_prices:
             return True
+        params, rate_e8 = state.assets[asset], conversion_rate_e8(state, asset)
         lent = lent_units(state, one, asset)
+        if waits_for_index(state, asset):
+            rate_e8 = last_conversion_rate_e8(state, asset)
+            units = one.cash.get(asset, 0) + lent
+            waiting_usd6 += plan_conversion(params, units, rate_e8, debt_usd6)[1]
+            continue
         redeemable = min(lent, pool_cash_units(state, asset))
-        rate_e8 = last_conversion_rate_e8(state, asset)
         for units in (one.cash.get(asset, 0) + redeemable, lent - redeemable):
-            if plan_conversion(state.assets[asset], units, rate_e8, 1)[1]:
+            if plan_conversion(params, units, rate_e8, 1)[1]:
                 return True
-    return False
+    return waiting_usd6 * _WAITS_FROM_A >= debt_usd6 > 0
 
 
 def pay_claims(state: State, out: list[Event]) -> None:

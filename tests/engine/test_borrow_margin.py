@@ -376,7 +376,7 @@ def test_r22_a_borrow_is_bought_back_on_the_spot_book(market: Exchange) -> None:
 
 
 def test_r21_the_fund_takes_over_what_no_book_can_buy(market: Exchange) -> None:
-    """R21: no book: after the patience of stage 1 the fund takes the borrow over at 105% of the index."""
+    """R21: no book: after the patience of stage 1 the fund takes the borrow over for all that is left."""
     market.must(cm.Borrow, "1/0", "SOL", 10 * SOL)
     market.must(cm.Transfer, "1/0", "1/1", "SOL", 10 * SOL)
     market.prices(182)
@@ -391,9 +391,10 @@ def test_r21_the_fund_takes_over_what_no_book_can_buy(market: Exchange) -> None:
         taken += of_type(market.tick(), BorrowTakenOver)
     (one,) = taken
     assert isinstance(one, BorrowTakenOver)
-    # 5% of $1,910 is $95.50, more than the $90 that are left: at index, so that closing makes no debt.
+    # 5% of $1,910 is $95.50, more than the $90 that are left: these are paid, closing makes no debt.
     assert one.rate_e8 == 191 * DOLLAR_E8
-    assert 90 * USDC - 10 <= market.cash("1/0") <= 90 * USDC
+    assert one.usd6 == 2_000 * USDC
+    assert market.cash("1/0") == market.unsettled("1/0") == 0
     assert market.state.liquidations == {} and market.state.debts == {}
 
 
