@@ -7,6 +7,7 @@ What it holds of an asset and what it owes of it are netted first. Must not know
 from __future__ import annotations
 
 from engine.events import Event
+from engine.fixed import multiple_up
 from engine.markets import has_stale_price
 from engine.pool import owed_units
 from engine.small_steps import spot_market_of, take_a_step
@@ -39,5 +40,8 @@ def _step(state: State, asset: str, market: str, out: list[Event]) -> None:
     entry_units, seen_units = state.inventory.get(asset, (0, 0))
     if abs(net_units) > seen_units:
         entry_units = abs(net_units)
-    traded_units = take_a_step(state, fund, market, net_units < 0, abs(net_units), entry_units, out)
-    state.inventory[asset] = (entry_units, abs(net_units) - traded_units)
+    # The last of what is owed costs a whole lot, or it would bear interest for ever.
+    lot_units = state.markets[market].lot_units
+    left_units = multiple_up(-net_units, lot_units) if net_units < 0 else net_units
+    traded_units = take_a_step(state, fund, market, net_units < 0, left_units, entry_units, out)
+    state.inventory[asset] = (entry_units, max(0, abs(net_units) - traded_units))

@@ -7,6 +7,7 @@ from typing import Any
 from engine import commands as cm
 from engine.apply import Accepted
 from engine.events import CollateralConverted, DepositApplied, LossCollected, SpotTraded
+from engine.lending import take_over_borrow
 from tests.engine.conftest import SOL, USDC, Exchange
 
 CENT_E8 = 10**6
@@ -140,3 +141,23 @@ def test_r28_the_fund_waits_while_the_index_is_stale(exchange: Exchange) -> None
     assert sold == []
     exchange.wait(1)
     assert [one.units for one in of(exchange.prices(150), SpotTraded)] == [10 * SOL]
+
+
+def test_r28_the_last_of_what_the_fund_owes_is_bought_back_with_a_whole_lot(exchange: Exchange) -> None:
+    """R28: 0.004 SOL owed, the lot is 0.01: one lot is bought, the debt ends, 0.006 are left over."""
+    market_maker(exchange)
+    exchange.deposit("insurance_fund", 1_000 * USDC)
+    exchange.must(cm.Lend, "3/0", "SOL", 10 * SOL)
+    exchange.deposit("1/0", 1_000 * USDC)
+    exchange.must(cm.Borrow, "1/0", "SOL", 4_000_000)
+    bid(exchange, 1, 150_00, side="sell")
+    # The fund takes the borrow over as from a bankrupt.
+    out: list[Any] = []
+    take_over_borrow(exchange.state, exchange.state.subaccounts["1/0"], "SOL", 4_000_000, 150 * 10**8, out)
+    assert exchange.owed("insurance_fund", "SOL") == 4_000_000
+    exchange.wait(1)
+    bought = of(exchange.prices(150), SpotTraded)
+    assert [(one.taker, one.units) for one in bought] == [("insurance_fund", SOL // 100)]
+    exchange.tick()
+    assert exchange.owed("insurance_fund", "SOL") == 0
+    assert exchange.cash("insurance_fund", "SOL") in (5_999_999, 6_000_000)
