@@ -7,6 +7,7 @@ full path, what is wrong, what would be right. Which keys exist is `daemon.confi
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -39,6 +40,7 @@ class Key:
 def shown(value: object) -> str:
     """Write a value as the reader typed it, cut short."""
     text = {True: "true", False: "false"}.get(value, repr(value)) if isinstance(value, bool) else repr(value)
+    text = re.sub(r"Decimal\('([^']*)'\)", r"\1", text)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

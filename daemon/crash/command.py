@@ -40,6 +40,9 @@ def crash(scenario: str, accounts: int, seed: int, out: Path, sweep: str, quiet:
     # All values are checked before the first run begins.
     scenarios = [(value, read_scenario(source, override(plain, param, value))) for value in values]
     _prepare(out, [one for _, one in scenarios])
+    # An interrupted sweep leaves no older comparison beside its newer runs.
+    for name in ("sweep.json", "sweep.html"):
+        (out / name).unlink(missing_ok=True)
     runs = []
     for value, one in scenarios:
         results = _run(one, accounts, seed, console, f"{param} = {value}")

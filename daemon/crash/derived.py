@@ -32,6 +32,22 @@ def derived(results: dict[str, Any]) -> dict[str, int]:
     }
 
 
+def largest_moves(results: dict[str, Any]) -> dict[str, int]:
+    """Give how far each price outside went from its start, in ppm: its deepest fall or its highest rise."""
+    falls, rises = results["summary"]["deepest_fall_ppm"], results["summary"]["highest_rise_ppm"]
+    return {asset: fall if -fall >= rises[asset] else rises[asset] for asset, fall in falls.items()}
+
+
+def furthest_second(results: dict[str, Any]) -> int | None:
+    """Say when the asset that moved most was furthest from its start."""
+    moves = largest_moves(results)
+    asset = max(sorted(moves), key=lambda name: abs(moves[name]), default="")
+    series = results["series"].get(f"outside_e8/{asset}")
+    if not series:
+        return None
+    return int(results["seconds"][series.index(min(series) if moves[asset] < 0 else max(series))])
+
+
 def _fund_worth(results: dict[str, Any]) -> list[int]:
     """Give what the fund has less what it owes, to the settlement pool and to lenders, at every sample."""
     names = ("fund_usd6", "fund_inventory_usd6", "fund_owes_usd6", "fund_borrowed_usd6")

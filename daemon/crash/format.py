@@ -52,6 +52,11 @@ def percent(ppm: int, digits: int = 1) -> str:
     return f"{sign}{whole}.{rest:0{digits}d}%" if digits else f"{sign}{whole}%"
 
 
+def moved(ppm: int) -> str:
+    """Write how far a price went, with its sign."""
+    return f"{'+' if ppm > 0 else ''}{percent(ppm)}"
+
+
 def share(part: int, whole: int, digits: int = 1) -> str:
     """Write a part of a whole as percent."""
     return percent(part * PPM // whole, digits) if whole else "-"

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from daemon.crash.derived import derived
-from daemon.crash.format import against_mark, clock, deleveraged, dollars, made, percent, share, units
+from daemon.crash.derived import derived, furthest_second, largest_moves
+from daemon.crash.format import against_mark, clock, deleveraged, dollars, made, moved, percent, share, units
 
 MOST_DEPOSITS = 300
 STAGES = (
@@ -48,7 +48,7 @@ def page(results: dict[str, Any]) -> str:
         "value_seconds": results["value_seconds"],
         "series": results["series"],
         "markets": results["markets"],
-        "low_second": _low_second(results),
+        "furthest_second": furthest_second(results),
     }
     return render(f"Crash: {results['scenario']['title']}", body, data)
 
@@ -71,18 +71,6 @@ def render(title: str, body: str, data: dict[str, Any]) -> str:
         uplot_css=asset("uplot.min.css"),
         uplot_js=asset("uplot.min.js"),
     )
-
-
-def _low_second(results: dict[str, Any]) -> int | None:
-    """Say when the asset that fell most was lowest."""
-    falls = results["summary"]["deepest_fall_ppm"]
-    if not falls:
-        return None
-    asset = min(sorted(falls), key=lambda name: falls[name])
-    series = results["series"].get(f"outside_e8/{asset}")
-    if not series:
-        return None
-    return int(results["seconds"][series.index(min(series))])
 
 
 def chart(name: str, title: str, note: str, width: int = 6) -> str:
@@ -113,14 +101,14 @@ def _tile(name: str, figure: str, note: str) -> str:
 
 def _tiles(results: dict[str, Any]) -> str:
     summary, more = results["summary"], derived(results)
-    falls = summary["deepest_fall_ppm"]
-    worst = min(sorted(falls), key=lambda asset: falls[asset]) if falls else ""
+    moves = largest_moves(results)
+    worst = max(sorted(moves), key=lambda asset: abs(moves[asset]))
     queued = summary["withdrawals_queued_pool"] + summary["withdrawals_queued_velocity"]
     tiles = (
         _tile(
-            "Deepest fall",
-            f"{percent(falls[worst])} <small>{escape(worst)}</small>",
-            ", ".join(f"{asset} {percent(ppm)}" for asset, ppm in falls.items() if asset != worst)
+            "Largest move",
+            f"{moved(moves[worst])} <small>{escape(worst)}</small>",
+            ", ".join(f"{asset} {moved(ppm)}" for asset, ppm in moves.items() if asset != worst)
             + f" · mark at most {percent(summary['widest_mark_lag_ppm'])} off",
         ),
         _tile(
@@ -204,7 +192,7 @@ def _price_section(results: dict[str, Any]) -> str:
     return (
         "<h2>Prices</h2><p>The oracle repeats what the price outside was some seconds ago. The mark adds how "
         "far the book stands from the index, smoothed over a minute and bounded. The dashed line on every chart is "
-        f'the bottom.{old}</p><div class="grid">{"".join(top)}{"".join(low)}</div>'
+        f'the time of the largest move.{old}</p><div class="grid">{"".join(top)}{"".join(low)}</div>'
     )
 
 

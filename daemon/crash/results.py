@@ -6,6 +6,7 @@ of the run, so that the same seed gives the same bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -75,7 +76,8 @@ def _summary(replay: Replay) -> dict[str, Any]:
 def _prices(replay: Replay) -> dict[str, Any]:
     series, assets = replay.recorder.series, _assets(replay)
     return {
-        "deepest_fall_ppm": _deepest_falls(replay),
+        "deepest_fall_ppm": _furthest(replay, min),
+        "highest_rise_ppm": _furthest(replay, max),
         "widest_mark_lag_ppm": max((_widest(replay, asset) for asset in assets), default=0),
         "stale_samples": sum(sum(series[f"stale/{asset}"]) for asset in assets),
         "traded_usd6": replay.recorder.traded_usd6,
@@ -208,12 +210,12 @@ def _assets(replay: Replay) -> list[str]:
     return [replay.exchange.state.markets[market].asset for market in replay.recorder.markets]
 
 
-def _deepest_falls(replay: Replay) -> dict[str, int]:
-    falls = {}
+def _furthest(replay: Replay, which: Callable[[list[int]], int]) -> dict[str, int]:
+    found = {}
     for path in replay.scenario.prices:
         prices = replay.prices_outside(path.symbol)
-        falls[path.symbol] = (min(prices) - prices[0]) * 1_000_000 // prices[0]
-    return falls
+        found[path.symbol] = (which(prices) - prices[0]) * 1_000_000 // prices[0]
+    return found
 
 
 def _widest(replay: Replay, asset: str) -> int:

@@ -256,7 +256,7 @@ def read_scenario(source: str, plain: Mapping[str, Any]) -> Scenario:
     backstop, fund = table("backstop", _BACKSTOP), table("fund", _FUND)
     deposits, withdrawals = table("deposits", _DEPOSITS), table("withdrawals", _WITHDRAWALS)
     engine, markets = _overrides(plain, faults)
-    _check_names(prices, customers, lending, deposits, faults)
+    _check_names(plain.get("prices"), customers, lending, deposits, faults)
     if faults:
         raise ConfigError(f"scenario {source}", faults)
     return Scenario(
@@ -312,21 +312,23 @@ def _overrides(
     read = []
     for name, kind in (("engine", Params), ("markets", MarketParams)):
         known = [one.name for one in fields(kind) if one.type == "int"]
-        keys = [Key(one, whole(-(2**62)), None, "") for one in known]
+        keys = [Key(one, whole(-(2**63)), None, "") for one in known]
         values = read_table(plain.get(name, {}), name, keys, faults)
         read.append(tuple((key, value) for key, value in sorted(values.items()) if value is not None))
     return read[0], read[1]
 
 
 def _check_names(
-    prices: tuple[AssetPath, ...],
+    prices: object,
     customers: dict[str, Any],
     lending: dict[str, Any],
     deposits: dict[str, Any],
     faults: list[str],
 ) -> None:
-    assets = ["USDC", *(one.symbol for one in prices)]
-    known_markets = [f"{one.symbol}-PERP" for one in prices]
+    if not isinstance(prices, Mapping) or not prices:
+        return
+    assets = ["USDC", *prices]
+    known_markets = [f"{symbol}-PERP" for symbol in prices]
     places = [
         ("customers.markets", customers["markets"], known_markets),
         ("customers.collateral", customers["collateral"], assets),

@@ -10,8 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from daemon.crash.derived import derived
-from daemon.crash.format import against_mark, clock, deleveraged, dollars, made, percent, share, shown
+from daemon.crash.derived import derived, largest_moves
+from daemon.crash.format import against_mark, clock, deleveraged, dollars, made, moved, percent, share, shown
 
 STAGE_WORDS = {
     "book": ("on the book", "green"),
@@ -28,12 +28,12 @@ def show(results: dict[str, Any], console: Console) -> None:
     """Print the summary of one run."""
     summary, scenario = results["summary"], results["scenario"]
     bar_length = max(4, min(LONGEST_BAR, console.width - BESIDE_BAR))
-    falls = ", ".join(f"{asset} {percent(ppm)}" for asset, ppm in summary["deepest_fall_ppm"].items())
+    moves = ", ".join(f"{asset} {moved(ppm)}" for asset, ppm in largest_moves(results).items())
     head = Text.assemble(
         (scenario["title"], "bold"),
         f"  {results['accounts']:,} accounts, {clock(scenario['duration_s'])} of market time, ",
         f"seed {results['seed']}\n",
-        (f"deepest fall {falls}; open interest {dollars(summary['open_interest_usd6'])}", "dim"),
+        (f"largest move {moves}; open interest {dollars(summary['open_interest_usd6'])}", "dim"),
     )
     console.print(
         Panel(

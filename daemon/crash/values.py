@@ -37,7 +37,8 @@ def scaled(scale: int, least: Decimal, most: Decimal, what: str) -> Callable[[ob
         number = exact(value)
         product = number * scale
         if not least <= number <= most or product != product.to_integral_value():
-            raise Wrong(f"{what} from {least} to {most}, to 1/{scale}")
+            digits = f", {len(str(scale)) - 1} decimals at most" if scale > 1 else ""
+            raise Wrong(f"{what} from {least:f} to {most:f}{digits}")
         return int(product)
 
     return parse

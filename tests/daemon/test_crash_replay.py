@@ -122,10 +122,18 @@ def test_another_seed_gives_another_crash(small: str, tmp_path: Path) -> None:
     assert outputs(tmp_path / "5")[0] != outputs(tmp_path / "6")[0]
 
 
+def interrupted(*_: Any) -> Any:
+    raise KeyboardInterrupt
+
+
 def test_a_sweep_runs_every_value_and_puts_them_side_by_side(small: str, tmp_path: Path) -> None:
     assert crash(small, 40, 1, tmp_path, "oracle.lag_s=0,12", True) == 0
     swept = msgspec.json.decode((tmp_path / "sweep.json").read_bytes())
     assert swept["values"] == ["0", "12"]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("daemon.crash.command._run", interrupted)
+        crash(small, 40, 1, tmp_path, "oracle.lag_s=0,7", True)
+    assert not (tmp_path / "sweep.json").exists() and not (tmp_path / "sweep.html").exists()
     by_key = {metric["key"]: metric["values"] for metric in swept["metrics"]}
     assert by_key["first_liquidation_s"][0] < by_key["first_liquidation_s"][1]
     assert by_key["widest_mark_lag_ppm"][0] < by_key["widest_mark_lag_ppm"][1]

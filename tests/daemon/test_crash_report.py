@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from daemon.crash.derived import derived
+from daemon.crash.derived import derived, furthest_second, largest_moves
 from daemon.crash.format import against_mark, clock, deleveraged, dollars, made, percent, share, shown, units
 from daemon.crash.report import page, render
 from daemon.crash.results import results_of
@@ -278,6 +278,19 @@ def test_shorts_are_liquidated_late_in_a_rise() -> None:
 def test_a_run_without_liquidations_is_late_by_nothing() -> None:
     found = derived(told([100, 90], [100, 100], [0, 0]))
     assert (found["mark_behind_ms"], found["mark_off_ppm"], found["most_liquidated_s"]) == (0, 0, 0)
+
+
+def test_a_rise_is_the_largest_move_when_it_is() -> None:
+    summary = {**results()["summary"], "deepest_fall_ppm": {"SOL": -20_000, "BTC": -70_000}}
+    summary["highest_rise_ppm"] = {"SOL": 456_000, "BTC": 70_000}
+    run = {**results(), "summary": summary}
+    assert largest_moves(run) == {"SOL": 456_000, "BTC": -70_000}
+    assert "+45.6% <small>SOL</small>" in page(run) and "BTC -7.0%" in page(run)
+    out = StringIO()
+    show(run, Console(file=out, width=110, highlight=False))
+    assert "largest move SOL +45.6%, BTC -7.0%" in out.getvalue()
+    series = {**results()["series"], "outside_e8/SOL": [3, 9, 1, *[5] * (len(results()["seconds"]) - 3)]}
+    assert furthest_second({**run, "series": series}) == results()["seconds"][1]
 
 
 def test_a_disagreement_is_not_hidden() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -76,6 +77,23 @@ def test_a_customer_with_nothing_and_a_price_that_is_not_the_start_are_faults() 
     assert fault.startswith("customers.equity_usd") and "from 1" in fault
     (fault,) = faults_of(prices={"SOL": {"start": 150, "change": [[100, -20], [200, 0]]}})
     assert fault == "prices.SOL.change: is not 0 at second 0, when the price is `start`"
+
+
+def test_faults_say_numbers_as_they_are_written() -> None:
+    (fault,) = faults_of(prices={"SOL": {"start": Decimal("0.000000001")}})
+    right = "a price in dollars from 0.00000001 to 1000000000, 8 decimals at most"
+    assert fault == f"prices.SOL.start: is 1E-9; should be {right}"
+    (fault,) = faults_of(deposits={"delay_s": [[Decimal("2.5"), 1]]})
+    assert fault == "deposits.delay_s: is [[2.5, 1]]; should be a whole number from 0 to 1000000000"
+    (fault,) = faults_of(engine={"liquidation_end_ppm": "1"})
+    assert fault == "engine.liquidation_end_ppm: is '1'; should be a whole number, without quotes"
+
+
+def test_a_fault_of_a_price_is_not_one_of_every_market() -> None:
+    (fault,) = faults_of(prices={"SOL": {"start": 0}})
+    assert fault.startswith("prices.SOL.start")
+    (fault,) = faults_of(prices={})
+    assert fault.startswith("prices: missing")
 
 
 def test_a_kind_of_customer_that_does_not_exist_is_named() -> None:

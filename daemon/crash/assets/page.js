@@ -34,10 +34,10 @@
     ];
   }
 
-  // A dashed line at the lowest price outside, on every chart over time.
-  function lowLine(u) {
-    if (data.low_second == null) return;
-    const x = Math.round(u.valToPos(data.low_second, "x", true)), c = u.ctx;
+  // A dashed line at the largest move of a price outside, on every chart over time.
+  function furthestLine(u) {
+    if (data.furthest_second == null) return;
+    const x = Math.round(u.valToPos(data.furthest_second, "x", true)), c = u.ctx;
     c.save(); c.strokeStyle = css("--soft"); c.globalAlpha = .5; c.setLineDash([4, 4]); c.beginPath();
     c.moveTo(x, u.bbox.top); c.lineTo(x, u.bbox.top + u.bbox.height); c.stroke(); c.restore();
   }
@@ -73,7 +73,7 @@
         value: (u, v, si, i) => spec.format(i == null ? (one.raw ? one.raw.reduce((a, b) => a + b, 0) : one.data[one.data.length - 1]) : one.raw ? one.raw[i] : v),
       }))],
       bands: spec.bands,
-      hooks: { ready: spec.sync === false ? [] : [(u) => u.setLegend({ idx: null })], drawClear: spec.sync === false ? [] : [...(spec.under ? [spec.under] : []), lowLine], draw: [spec.draw || nothing(spec)] },
+      hooks: { ready: spec.sync === false ? [] : [(u) => u.setLegend({ idx: null })], drawClear: spec.sync === false ? [] : [...(spec.under ? [spec.under] : []), furthestLine], draw: [spec.draw || nothing(spec)] },
     };
     charts.push({ plot: new uPlot(options, [spec.x || T, ...spec.series.map((one) => one.data)], host), host, spec });
   }
