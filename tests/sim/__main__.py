@@ -25,7 +25,7 @@ from engine.snapshot import state_hash
 from .crash import SmallCrash
 from .simulation import Simulation, replay_journal, write_journal
 
-# What the auditor says beforehand. Not: where PnlSettled stands among other events, the wording of a detail.
+# What the auditor says beforehand; not the wording of a refusal's detail.
 SAID = "every verdict, every event with its figures, their order, amounts refusals name, counters of stages"
 CANDIDATES = Path(__file__).parent.parent / "golden" / "candidates"
 

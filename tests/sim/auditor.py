@@ -11,7 +11,6 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from engine import commands as c
-from engine import events as e
 from engine.outcome import Accepted, Outcome, Rejected
 from engine.params import Params
 from engine.rejects import PRECEDENCE
@@ -131,11 +130,6 @@ class Auditor:
         if missing or extra:
             lines = [f"  expected {one}" for one in missing] + [f"  found    {one}" for one in extra]
             raise AuditFailed(f"{type(command).__name__} posted otherwise:\n" + "\n".join(lines))
-        # Where among the others profit and loss is realized, the rules leave open.
-        expected, found = (
-            [one for one in events if not isinstance(one, e.PnlSettled)]
-            for events in (self.ledger.expected, outcome.events)
-        )
-        for due, said in zip(expected, found, strict=True):
+        for due, said in zip(self.ledger.expected, outcome.events, strict=True):
             if due != said:
                 raise AuditFailed(f"{type(command).__name__} posted in another order: {said}, due is {due}")

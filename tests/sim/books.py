@@ -214,13 +214,16 @@ class Books:
             self.arrived[asset] += event.deposited_units
         self.cash[event.subaccount, asset] += event.credited_units - event.network_fees_collected_units
         self.network_fees_owed_units -= event.network_fees_collected_units
-        self.unsettled[event.subaccount] += event.applied_usd6
+        self.cash[LENDING_POOL, asset] += event.repaid_units
+        self.borrowed[event.subaccount, asset] -= event.repaid_shares
+        units, usd6 = event.applied_units - event.repaid_units, event.applied_usd6 - event.repaid_usd6
+        self.unsettled[event.subaccount] += usd6
         if asset == SETTLEMENT_ASSET:
-            assert event.applied_units == event.applied_usd6, event
-            self.cash[SETTLEMENT_POOL, asset] += event.applied_units
+            assert units == usd6, event
+            self.cash[SETTLEMENT_POOL, asset] += units
         else:
-            self._fund_takes(asset, event.applied_units, event.fund_paid_usd6, event.fund_owed_usd6)
-            assert event.fund_paid_usd6 + event.fund_owed_usd6 == event.applied_usd6, event
+            self._fund_takes(asset, units, event.fund_paid_usd6, event.fund_owed_usd6)
+            assert event.fund_paid_usd6 + event.fund_owed_usd6 == usd6, event
 
     @post.register
     def _(self, event: e.DepositHeld) -> None:

@@ -111,12 +111,12 @@ class BorrowCloser:
         """R22, 4: the fund takes over the rest, with the haircut when the account can bear it."""
         ledger = self.ledger
         index = ledger.index(asset)
-        if self.has_recovered(name) or (asset != SETTLEMENT_ASSET and ledger.is_index_stale(asset)):
+        if self.has_recovered(name) or ledger.waits_for_index(asset):
             return
         owed, scale = ledger.owed_units(name, asset), 10 ** (ledger.decimals(asset) + 2)
         dear = ceil(index * (1 + Fraction(ledger.asset(asset).haircut_ppm, f.PPM)))
-        costs = ceil(Fraction(owed * dear, scale)) - ceil(Fraction(owed * index, scale))
-        rate = index if ledger.risk(name).account_value < costs else dear
-        self.lending.take_over(name, asset, rate)
+        full, plain = ceil(Fraction(owed * dear, scale)), ceil(Fraction(owed * index, scale))
+        usd6 = min(full, plain + max(0, ledger.risk(name).account_value))
+        self.lending.take_over(name, asset, dear if usd6 == full else index, usd6=usd6)
         count(name, asset, owed)
         self.settler.collect(name)

@@ -55,6 +55,8 @@ class SmallCrash:
         yield from self._depth(made)
         steps, reach_ppm = made.chooser.integer(12, 25), made.chooser.pick((15_000, 60_000, 140_000))
         silence = made.chooser.integer(0, steps - 1) if self.seed % 4 == 1 else -1
+        if self.seed % 4 == 3:
+            yield from self._loans_without_a_price(made)
         for step in range(steps):
             made.now_ns += made.chooser.pick((1, 1, 1, 2)) * NS_PER_SECOND
             if step == silence:
@@ -69,6 +71,8 @@ class SmallCrash:
             if made.chooser.integer(0, 4) == 0:
                 yield made._any_deposit()
             yield from self._people_do(made)
+            if made.books.liquidations and made.chooser.integer(0, 1):
+                yield self._deposit_in_need(made)
             if step % 4 == 3:
                 yield c.Tick(made._id(), made.now_ns)
         made.silent.clear()
@@ -122,6 +126,34 @@ class SmallCrash:
         if made.chooser.integer(0, 1):
             name, asset = made.chooser.pick(PROVIDERS), made.chooser.pick(("SOL", "USDC"))
             yield c.Borrow(made._id(), made.now_ns, name, asset, max(1, made._left_in_pool(asset)))
+
+    def _loans_without_a_price(self, made: Generator) -> Iterator[c.Command]:
+        """SOL is owed whose feed falls silent, beside positions in BTC: such a loan waits when BTC falls."""
+        maker = MAKERS[0]
+        yield made._deposit(maker, "SOL", 10**9 * 2_000)
+        yield c.Lend(made._id(), made.now_ns, maker, "SOL", 10**9 * 2_000)
+        market = made._market("BTC-PERP")
+        for name in CUSTOMERS[:3]:
+            units = 10**9 * made.chooser.integer(1, 60)
+            yield c.Borrow(made._id(), made.now_ns, name, "SOL", units)
+            yield c.PlaceOrder(
+                made._id(), made.now_ns, name, "SOL/USDC", "sell", "market", units // 10**7 * 10**7, 0
+            )
+            size = made._most_it_can_carry(market, name, MAKERS[1])
+            mark = made.books.mark_prices[market.symbol]
+            yield c.BlockTrade(
+                made._id(), made.now_ns, market.symbol, name, MAKERS[1], size, mark, (name, MAKERS[1])
+            )
+        made.silent["SOL"] = made.chooser.integer(0, 1) == 0
+        made.now_ns += 61 * NS_PER_SECOND
+
+    def _deposit_in_need(self, made: Generator) -> c.Command:
+        """Whoever is in liquidation sends money: of what he owes, of another asset, a little or a lot."""
+        name, asset = (
+            made.chooser.pick(list(made.books.liquidations)),
+            made.chooser.pick(("USDC", "SOL", "BTC")),
+        )
+        return made._deposit(name, asset, made._amount(asset, has=made.books.borrowed[name, asset]))
 
     def _people_do(self, made: Generator) -> Iterator[c.Command]:
         """Now and then somebody trades, withdraws, moves cash, or minds his loans."""

@@ -88,7 +88,7 @@ class Depositor:
         waits = symbol != SETTLEMENT_ASSET and ledger.is_index_stale(symbol)
         rate = 0 if waits else ledger.conversion_rate(symbol)
         applied = Applied()
-        if rate and owed:
+        if owed:
             # Nothing is realized for a deposit that pays nothing.
             if self._pays(arrival, owed, rate).usd6:
                 settling.realize(ledger, name)
@@ -101,28 +101,29 @@ class Depositor:
             collected = min(credited, ledger.books.network_fees_owed_units)
         if applied.repaid_units:
             self.lending.accrue(symbol)
-        ledger.emit(
-            e.DepositApplied(
-                deposit_id=arrival.deposit_id,
-                subaccount=name,
-                asset=symbol,
-                sender=arrival.sender,
-                deposited_units=arrival.units,
-                applied_units=applied.units,
-                applied_usd6=applied.usd6,
-                rate_e8=rate,
-                credited_units=credited,
-                outstanding_before_usd6=owed,
-                outstanding_after_usd6=max(0, owed - applied.usd6),
-                fund_paid_usd6=paid,
-                fund_owed_usd6=lacking,
-                network_fees_collected_units=collected,
-                was_held=arrival.was_held,
-                repaid_units=applied.repaid_units,
-                repaid_usd6=applied.repaid_usd6,
-                repaid_shares=applied.repaid_shares,
-            )
+        # What is credited counts at index afterwards.
+        worth = floor(f.value(credited, ledger.index(symbol), arrival.asset.decimals))
+        receipt = e.DepositApplied(
+            deposit_id=arrival.deposit_id,
+            subaccount=name,
+            asset=symbol,
+            sender=arrival.sender,
+            deposited_units=arrival.units,
+            applied_units=applied.units,
+            applied_usd6=applied.usd6,
+            rate_e8=rate,
+            credited_units=credited,
+            outstanding_before_usd6=owed,
+            outstanding_after_usd6=max(0, owed - applied.usd6 - worth),
+            fund_paid_usd6=paid,
+            fund_owed_usd6=lacking,
+            network_fees_collected_units=collected,
+            was_held=arrival.was_held,
+            repaid_units=applied.repaid_units,
+            repaid_usd6=applied.repaid_usd6,
+            repaid_shares=applied.repaid_shares,
         )
+        ledger.emit(receipt)
         if name not in SYSTEM_ACCOUNTS:
             self._hand_over(name, applied.others_usd6)
         self.lending.auto_repay(name, symbol, credited)
@@ -155,6 +156,8 @@ class Depositor:
         name, asset, price = arrival.name, arrival.asset, self.ledger.index(arrival.asset.symbol)
         shares = self.ledger.books.borrowed[name, asset.symbol]
         pool, left = self.lending.now(asset.symbol), arrival.units - done.units
+        if not price:
+            return
         wanted = ceil(Fraction((outstanding - done.usd6) * 10 ** (asset.decimals + 2), price))
         units = min(left, pool.owed_units(shares), wanted)
         usd6 = min(outstanding - done.usd6, floor(f.value(units, price, asset.decimals)))

@@ -82,7 +82,7 @@ def discounted_e8(price_e8: int, haircut_ppm: int) -> int:
 def conversion(asset: AssetParams, units: int, rate_e8: int, debt_usd6: int) -> tuple[int, int]:
     """R28: pay a debt out of units at a rate: (units rounded up, usd6 rounded down)."""
     usd6 = min(debt_usd6, floor(value(units, rate_e8, asset.decimals)))
-    if usd6 <= 0:
+    if usd6 <= 0:  # nothing is owed, or nothing can be valued
         return 0, 0
     return min(units, ceil(Fraction(usd6 * 10 ** (asset.decimals + 2), rate_e8))), usd6
 

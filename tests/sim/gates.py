@@ -87,7 +87,7 @@ class Gates:
         if units < Fraction(pool * params.small_withdrawal_ppm, f.PPM):
             return "", 0
         ends: list[tuple[int, str]] = []
-        if asset == SETTLEMENT_ASSET and self.ledger.total_outstanding() > self.ledger.fund_cash():
+        if asset == SETTLEMENT_ASSET and self.ledger.total_outstanding() > self.ledger.fund_has():
             until_ns = (self.ledger.last_deficit_ns or 0) + params.gate_max_ns
             if self.ledger.now_ns < until_ns:
                 ends.append((until_ns, "pool"))

@@ -128,7 +128,7 @@ class Generator:
             (2, self._open),
             (2, self._set_on_debt),
             (6 if self.books.held_deposits else 1, self._accept_held),
-            (2, self._return_held),
+            (5 if self.books.held_deposits else 1, self._return_held),
             (self.order_weight, self._order),
             (self.order_weight // 6, self._cancel),
             (self.order_weight // 12, self._quotes),

@@ -152,6 +152,13 @@ class Ledger:
         old = set_ns is None or self.now_ns - set_ns > self.params.stale_after_ns
         return old or asset in self.books.stale_assets
 
+    def waits_for_index(self, asset: str) -> bool:
+        """R22, R26: stale, but not for so long that nobody waits for it any more."""
+        if asset == SETTLEMENT_ASSET or not self.is_index_stale(asset):
+            return False
+        set_ns = self.index_time_ns.get(asset)
+        return set_ns is None or self.now_ns - set_ns <= self.params.write_off_after_ns
+
     def is_market_stale(self, market: MarketParams) -> bool:
         """R12: its mark or its index is stale."""
         if market.symbol not in self.mark_time_ns and not market.is_spot:
@@ -209,9 +216,11 @@ class Ledger:
         buys = sum(one.units for one in mine if one.is_buy)
         return buys, sum(one.units for one in mine) - buys
 
-    def cancel_orders(self, name: str, reason: str) -> None:
-        """R21: cancel every resting order, by market in the order listed, oldest first."""
+    def cancel_orders(self, name: str, reason: str, only: str = "") -> None:
+        """R12, R21: cancel every resting order (of one market): markets as listed, oldest first."""
         for market in self.params.markets:
+            if only not in ("", market.symbol):
+                continue
             mine = [
                 one
                 for one in self.books.resting.values()
@@ -361,6 +370,11 @@ class Ledger:
     def fund_cash(self) -> int:
         """Give the insurance fund's USDC."""
         return self.books.cash[INSURANCE_FUND, SETTLEMENT_ASSET]
+
+    def fund_has(self) -> int:
+        """R29: what the fund has for debts: its USDC less what it owes of it."""
+        owed = self.owed_units(INSURANCE_FUND, SETTLEMENT_ASSET)
+        return max(0, self.fund_cash() + min(0, self.books.unsettled[INSURANCE_FUND]) - owed)
 
     def pool_cash(self) -> int:
         """Give the settlement pool's USDC."""

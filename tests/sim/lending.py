@@ -8,7 +8,7 @@ from math import ceil, floor
 
 from engine import events as e
 from engine.params import LendingParams
-from engine.units import E18, LENDING_POOL, SETTLEMENT_ASSET, SYSTEM_ACCOUNTS, YEAR_NS
+from engine.units import E18, INSURANCE_FUND, LENDING_POOL, SETTLEMENT_ASSET, SYSTEM_ACCOUNTS, YEAR_NS
 
 from . import formulas as f
 from .ledger import Change, Ledger, Risk
@@ -214,12 +214,14 @@ class Lending:
             self.accrue(asset)
         return self.repay(name, asset, self.ledger.owed_units(name, asset))
 
-    def take_over(self, name: str, asset: str, rate: int, shares: int | None = None) -> None:
+    def take_over(
+        self, name: str, asset: str, rate: int, shares: int | None = None, usd6: int | None = None
+    ) -> None:
         """R27: the fund takes over a borrow, or a part of it, at a rate."""
         self.accrue(asset)
         shares = self.ledger.books.borrowed[name, asset] if shares is None else shares
         units = self.last(asset).owed_units(shares)
-        usd6 = ceil(f.value(units, rate, self.ledger.decimals(asset)))
+        usd6 = ceil(f.value(units, rate, self.ledger.decimals(asset))) if usd6 is None else usd6
         self.ledger.emit(e.BorrowTakenOver(name, asset, units, shares, usd6, rate))
 
     # -- what happens by itself
@@ -245,6 +247,8 @@ class Lending:
     def idle(self, asset: str) -> list[tuple[str, int]]:
         """R10: who would lend how much now, in canonical order."""
         ledger, found = self.ledger, []
+        if self._would_fill_a_hole(asset):
+            return []
         for name in ledger.customers():
             if not self.settings(name)[0] or ledger.books.borrowed[name, asset]:
                 continue
@@ -254,6 +258,13 @@ class Lending:
             if units >= ledger.asset(asset).minimum_deposit_units:
                 found.append((name, units))
         return found
+
+    def _would_fill_a_hole(self, asset: str) -> bool:
+        """R10: the fund owes the pool, and all it holds at index is less than all it owes."""
+        ledger, fund = self.ledger, INSURANCE_FUND
+        if not ledger.books.borrowed[fund, asset]:
+            return False
+        return ledger.risk(fund).account_value - max(0, ledger.books.unsettled[fund]) < 0
 
     def drawn(self, name: str, asset: str) -> tuple[Pool, list[tuple[str, int]]]:
         """R11: the pool as if all idle cash of others were in it, and whose it is."""

@@ -95,8 +95,8 @@ class Liquidator:
         ledger.emit(e.LiquidationStarted(name, risk.net_equity, risk.account_value, risk.maintenance))
         ledger.cancel_orders(name, "liquidation")
         settling.cancel_queued(ledger, name)
-        self.settler.redeem_and_repay(name)
         settling.realize(ledger, name)
+        self.settler.redeem_and_repay(name)
         entry = {m.symbol: abs(ledger.books.base[name, m.symbol]) for m in ledger.perpetuals()}
         self.entered += 1
         self.cases[name] = Case(self.entered, ledger.now_ns, entry)
@@ -242,8 +242,10 @@ class Liquidator:
             entry, left = self.inventory.get(asset.symbol, (0, 0))
             entry = abs(net) if abs(net) > left else entry
             if market is not None and not ledger.is_index_stale(asset.symbol):
-                most = self.closer.payable_lots(INSURANCE_FUND, asset.symbol)
-                self._small_step(INSURANCE_FUND, market.symbol, max(net, -most), entry)
+                most, lot = self.closer.payable_lots(INSURANCE_FUND, asset.symbol), market.lot_units
+                # What is owed is bought up to whole lots.
+                wanted = net if net > 0 else -min(ceil(Fraction(-net, lot)) * lot, most)
+                self._small_step(INSURANCE_FUND, market.symbol, wanted, entry)
             self.inventory[asset.symbol] = (entry, abs(self._inventory(asset.symbol)))
 
     def _inventory(self, asset: str) -> int:

@@ -79,9 +79,7 @@ class Postings:
 
     @post.register
     def _(self, command: c.CancelAllOrders) -> None:
-        for order in list(self.ledger.books.resting.values()):
-            if order.subaccount == command.subaccount and command.market in ("", order.market):
-                self._cancelled(order)
+        self.ledger.cancel_orders(command.subaccount, "requested", command.market)
 
     def _cancelled(self, order: Resting) -> None:
         cancelled = e.OrderCancelled(order.market, order.order_id, order.subaccount, order.units, "requested")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 
 from engine import events as e
 from engine.params import AssetParams
@@ -18,7 +18,7 @@ from .matching import Matcher
 
 def realize(ledger: Ledger, name: str) -> None:
     """R26: for every position pnl = floor(base x mark) + quote moves into unsettled."""
-    for market in ledger.perpetuals():
+    for market in sorted(ledger.perpetuals(), key=lambda one: one.symbol):
         base, quote = ledger.books.base[name, market.symbol], ledger.books.quote[name, market.symbol]
         pnl = ledger.position_value(market.symbol, base) + quote
         if pnl:
@@ -47,8 +47,11 @@ class Settler:
     def settle(self) -> None:
         """R26: all profit and loss is realized; the fund, then `rounding`, then everybody pays losses."""
         ledger = self.ledger
-        for name in [FEES, *ledger.customers()]:
-            realize(ledger, name)
+        realize(ledger, FEES)
+        for market in ledger.perpetuals():
+            for name in ledger.customers():
+                if ledger.books.base[name, market.symbol] or ledger.books.quote[name, market.symbol]:
+                    realize(ledger, name)
         realize_rounding(ledger)
         collect_dollars(ledger, INSURANCE_FUND)
         collect_dollars(ledger, ROUNDING)
@@ -98,6 +101,8 @@ class Settler:
         if symbol != SETTLEMENT_ASSET and ledger.is_index_stale(symbol):
             # The fund buys nothing at a price nobody vouches for; the book may.
             self._sell(name, asset, rate)
+            if ledger.books.unsettled[name] < 0 and ledger.books.lent[name, symbol]:
+                self.lending.accrue(symbol)  # R9: also where a redemption comes to nothing
             return
         debt, held = -ledger.books.unsettled[name], ledger.balance(name, symbol)
         units = f.conversion(asset, held, rate, debt)[0]
@@ -163,29 +168,41 @@ class Settler:
             return
         if any(books.base[name, m.symbol] or books.quote[name, m.symbol] for m in ledger.perpetuals()):
             return
-        for asset in ledger.params.assets:
-            if self._is_collateral(name, asset):
-                return
+        owed = [one.symbol for one in ledger.params.assets if books.borrowed[name, one.symbol]]
+        if any(ledger.waits_for_index(symbol) for symbol in owed) or self._has_collateral(name):
+            return
         ledger.cancel_orders(name, "bankruptcy")
         for symbol in sorted(one.symbol for one in ledger.params.assets):
             if books.borrowed[name, symbol]:
                 self.lending.take_over(name, symbol, ledger.index(symbol))
         ledger.emit(e.SubaccountBankrupt(name, -books.unsettled[name]))
 
-    def _is_collateral(self, name: str, asset: AssetParams) -> bool:
-        """R26: cash with what could be redeemed, and what is lent beyond it, each above dust by itself."""
-        ledger, symbol = self.ledger, asset.symbol
-        rate, lent = ledger.conversion_rate(symbol), ledger.lent_units(name, symbol)
-        redeemable = min(lent, self.lending.last(symbol).cash)
-        parts = (ledger.books.cash[name, symbol] + redeemable, lent - redeemable)
-        # Dust that is worth less than a micro-dollar at the conversion rate is nothing.
-        return any(part and (rate == 0 or f.value(part, rate, asset.decimals) >= 1) for part in parts)
+    def _has_collateral(self, name: str) -> bool:
+        """R26: more than dust; of coins that wait for an index, a hundredth of the debt."""
+        ledger, waiting = self.ledger, 0
+        for asset in ledger.params.assets:
+            symbol = asset.symbol
+            rate, lent = ledger.conversion_rate(symbol), ledger.lent_units(name, symbol)
+            redeemable = min(lent, self.lending.last(symbol).cash)
+            parts = (ledger.books.cash[name, symbol] + redeemable, lent - redeemable)
+            if symbol == SETTLEMENT_ASSET or not ledger.is_index_stale(symbol):
+                # Dust that is worth less than a micro-dollar at the conversion rate is nothing.
+                if any(f.value(part, rate, asset.decimals) >= 1 for part in parts):
+                    return True
+            elif ledger.waits_for_index(symbol):
+                if rate == 0 and any(parts):
+                    return True
+                waiting += sum(floor(f.value(part, rate, asset.decimals)) for part in parts)
+        debt = max(-ledger.books.unsettled[name], ledger.outstanding(name))
+        return waiting > 0 and waiting * 100 >= debt
 
     def fund_repays(self) -> None:
         """R26: the fund repays what it owes from cash, then lent, and redeems what it lends."""
         books = self.ledger.books
-        for symbol in sorted(one.symbol for one in self.ledger.params.assets):
+        symbols = sorted(one.symbol for one in self.ledger.params.assets)
+        for symbol in symbols:
             self.lending.repay(INSURANCE_FUND, symbol, self.ledger.owed_units(INSURANCE_FUND, symbol))
+        for symbol in symbols:
             units = self.lending.now(symbol).redeemable(books.lent[INSURANCE_FUND, symbol])
             self.lending.redeem(INSURANCE_FUND, symbol, units)
 

@@ -108,7 +108,7 @@ def _swapped(truth: Accepted) -> Accepted | None:
     """Two neighbours in the wrong order."""
     events = truth.events
     for place, (one, other) in enumerate(pairwise(events)):
-        if one != other and not isinstance(one, e.PnlSettled) and not isinstance(other, e.PnlSettled):
+        if one != other:
             return Accepted((*events[:place], other, one, *events[place + 2 :]))
     return None
 
