@@ -249,8 +249,8 @@ def _largest_table(results: dict[str, Any]) -> str:
     return (
         f"<h3>The {len(rows)} of whom most was liquidated</h3>"
         '<div class="card"><div class="scroll"><table><tr><th>subaccount</th><th></th><th class="n">came with</th><th>from</th>'
-        '<th>until</th><th class="n">times</th><th class="n">liquidated</th><th>by stage</th><th class="n">had at the first</th>'
-        f'<th class="n">owed in the end</th><th>outcome</th></tr>{"".join(rows)}</table></div></div>'
+        '<th>until</th><th class="n">times</th><th class="n">liquidated</th><th>by stage</th><th class="n">had at entry</th>'
+        f'<th class="n">owed when bankrupt</th><th>outcome</th></tr>{"".join(rows)}</table></div></div>'
     )
 
 
@@ -276,7 +276,8 @@ def _debt_section(results: dict[str, Any]) -> str:
         f"{dollars(summary['collected_from_debtors_usd6'])}; written off "
         f"{dollars(summary['socialized_usd6'])}; outstanding at the end: {dollars(summary['outstanding_end_usd6'])}."
     )
-    if summary["fund_owes_end_usd6"]:
+    # Not for the dust of a rounding, which would read "$0".
+    if summary["fund_owes_end_usd6"] >= 10_000:
         settled += (
             f" The fund itself still owes {dollars(summary['fund_owes_end_usd6'])}: what it took over from losers "
             "at the price of the moment brought less."
