@@ -159,6 +159,9 @@ def _collect_cash(state: State, one: Subaccount, out: list[Event]) -> None:
 def _convert(state: State, one: Subaccount, asset: str, out: list[Event]) -> None:
     """Let cash, then what is redeemed, then what is lent and cannot be redeemed, of an asset pay a loss."""
     params, rate_e8 = state.assets[asset], conversion_rate_e8(state, asset)
+    if not rate_e8:
+        # Not on the book either: in a market that is stale nobody may place a better bid.
+        return
     if asset in one.lent:
         accrue(state, asset, out)
     needed_units, _ = plan_conversion(params, balance_units(state, one, asset), rate_e8, -one.unsettled_usd6)

@@ -20,6 +20,7 @@ from engine.events import (
     LossSocialized,
     OrderCancelled,
     PnlSettled,
+    SpotTraded,
     SubaccountBankrupt,
     WithdrawalQueued,
     WithdrawalReturned,
@@ -335,11 +336,14 @@ def test_r26_the_fund_buys_nothing_at_a_stale_index(exchange: Exchange) -> None:
     exchange.deposit("1/0", 100 * SOL, "SOL")
     exchange.deposit("2/0", 10_000 * USDC)
     assert isinstance(exchange.trade("1/0", "2/0", 10**7, 60_000, "BTC-PERP"), Accepted)
+    # A bid left over inside the band of the last index gets nothing either: nobody may place a better one.
+    assert isinstance(exchange.order("2/0", "buy", SOL, 149, market="SOL/USDC"), Accepted)
     exchange.wait(61)
     btc_e8 = 59_000 * 10**8
     exchange.must(cm.UpdatePrices, (("BTC", btc_e8),), (("BTC-PERP", btc_e8),))
-    assert not any(isinstance(one, CollateralConverted) for one in exchange.tick())
+    assert not any(isinstance(one, CollateralConverted | SpotTraded) for one in exchange.tick())
     assert (exchange.unsettled("1/0"), exchange.unsettled("2/0")) == (-100 * USDC, 100 * USDC)
+    exchange.must(cm.CancelAllOrders, "2/0", "")
     assert exchange.cash("insurance_fund") == 10_000 * USDC
     assert exchange.state.debts == {}
     # It really was 75: 100 / (75 x 0.95) = 1.403508772 SOL.

@@ -99,11 +99,7 @@ class Settler:
         """R26: one asset pays: lent units come back as they are needed, the book first, then conversion."""
         ledger, symbol = self.ledger, asset.symbol
         if symbol != SETTLEMENT_ASSET and ledger.is_index_stale(symbol):
-            # The fund buys nothing at a price nobody vouches for; the book may.
-            self._sell(name, asset, rate)
-            if ledger.books.unsettled[name] < 0 and ledger.books.lent[name, symbol]:
-                self.lending.accrue(symbol)  # R9: also where a redemption comes to nothing
-            return
+            return  # nobody vouches for the price, and nobody may bid a better one
         debt, held = -ledger.books.unsettled[name], ledger.balance(name, symbol)
         units = f.conversion(asset, held, rate, debt)[0]
         if units > ledger.free(name, symbol):
@@ -192,7 +188,7 @@ class Settler:
             elif ledger.waits_for_index(symbol):
                 if rate == 0 and any(parts):
                     return True
-                waiting += sum(floor(f.value(part, rate, asset.decimals)) for part in parts)
+                waiting += floor(f.value(sum(parts), rate, asset.decimals))
         debt = max(-ledger.books.unsettled[name], ledger.outstanding(name))
         return waiting > 0 and waiting * 100 >= debt
 
