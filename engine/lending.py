@@ -80,8 +80,7 @@ def idle_lenders(state: State, asset: str) -> list[tuple[Subaccount, int]]:
     asset and are not in liquidation. Dollars of whoever has a position stay: every settlement takes from them
     or adds to them. Nobody, while the insurance fund owes to the pool what it could not pay.
     """
-    fund = state.subaccounts[INSURANCE_FUND]
-    if asset in fund.borrowed and not can_pay_without_claims(state, fund):
+    if has_hole(state, asset):
         return []
     minimum_units = state.assets[asset].minimum_deposit_units
     found = {}
@@ -93,6 +92,14 @@ def idle_lenders(state: State, asset: str) -> list[tuple[Subaccount, int]]:
         if not (one.positions and asset == SETTLEMENT_ASSET):
             found[name] = units
     return [(one, found[one.id]) for one in state.ordered(found)]
+
+
+def has_hole(state: State, asset: str) -> bool:
+    """Tell whether the insurance fund owes a pool what it could not pay: what is lent to it beyond its cash
+    is worth less than it says (R10, R26, R27).
+    """
+    fund = state.subaccounts[INSURANCE_FUND]
+    return asset in fund.borrowed and not can_pay_without_claims(state, fund)
 
 
 def lend_idle(state: State, out: list[Event]) -> None:

@@ -22,7 +22,7 @@ from engine.events import (
 )
 from engine.fixed import share_out
 from engine.ledger import emit
-from engine.lending import accrue, redeem, repay_incoming
+from engine.lending import accrue, has_hole, redeem, repay_incoming
 from engine.margin import outstanding_of, position_value_usd6
 from engine.orders import spendable_units, unlock
 from engine.pool import balance_units, lent_units, pool_cash_units, redeem_shares
@@ -106,8 +106,9 @@ def has_collateral(state: State, one: Subaccount) -> bool:
     """Tell whether anything is left that a debt could be taken from, or that only lacks a price.
 
     Dust worth less than one usd6 at the conversion rate is nothing: cash with what could be redeemed, and
-    what is lent beyond the pool's cash, each by itself, as they would be converted. Coins that wait for a
-    fresh index are something when all of them, at the last one, would pay a hundredth of the debt.
+    what is lent beyond the pool's cash (of a pool without a hole), each by itself, as they would be
+    converted. Coins that wait for a fresh index are something when all of them, at the last one, would pay a
+    hundredth of the debt.
     """
     waiting_usd6, debt_usd6 = 0, max(-one.unsettled_usd6, outstanding_of(state, one))
     for asset in dict.fromkeys((*one.cash, *one.lent)):
@@ -115,12 +116,14 @@ def has_collateral(state: State, one: Subaccount) -> bool:
             return True
         params, rate_e8 = state.assets[asset], conversion_rate_e8(state, asset)
         lent = lent_units(state, one, asset)
+        redeemable = min(lent, pool_cash_units(state, asset))
+        if has_hole(state, asset):
+            lent = redeemable
         if waits_for_index(state, asset):
             rate_e8 = last_conversion_rate_e8(state, asset)
             units = one.cash.get(asset, 0) + lent
             waiting_usd6 += plan_conversion(params, units, rate_e8, debt_usd6)[1]
             continue
-        redeemable = min(lent, pool_cash_units(state, asset))
         for units in (one.cash.get(asset, 0) + redeemable, lent - redeemable):
             if plan_conversion(params, units, rate_e8, 1)[1]:
                 return True
@@ -185,6 +188,9 @@ def _convert(state: State, one: Subaccount, asset: str, out: list[Event]) -> Non
 def _convert_lent(state: State, one: Subaccount, asset: str, rate_e8: int, out: list[Event]) -> None:
     """Let lent shares pay a loss that the pool has no cash for: the fund takes them over (R26)."""
     accrue(state, asset, out)
+    if has_hole(state, asset):
+        # At par the fund would pay with the winners' money for what the pool has lost.
+        return
     lent = lent_units(state, one, asset)
     units, usd6 = plan_conversion(state.assets[asset], lent, rate_e8, -one.unsettled_usd6)
     if usd6 == 0:

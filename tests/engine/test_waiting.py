@@ -7,7 +7,14 @@ import pytest
 from engine import commands as cm
 from engine.apply import Accepted
 from engine.deposits import preview_deposit
-from engine.events import BorrowTakenOver, DebtCovered, Lent, SubaccountBankrupt
+from engine.events import (
+    BorrowTakenOver,
+    DebtCovered,
+    Lent,
+    LentConverted,
+    PnlSettled,
+    SubaccountBankrupt,
+)
 from engine.gates import pool_gate_until_ns
 from engine.insurance import fund_free_usd6
 from engine.margin import outstanding_negative_equity_usd6
@@ -132,6 +139,35 @@ def test_r10_nothing_is_lent_by_itself_to_a_pool_that_the_fund_cannot_pay(empty_
     empty_fund.wait(1)
     lent = [(one.subaccount, one.units) for one in empty_fund.tick() if isinstance(one, Lent)]
     assert lent == [("4/0", 60_000 * USDC)]
+
+
+def test_r26_a_pool_with_a_hole_pays_no_debt_at_par(empty_fund: Exchange) -> None:
+    """R26: 3/0's 110,000 are lent to a pool with 10,000 in cash that the empty fund owes 100,000.
+
+    It loses 2,000 x 2 + 4,000 x 3 = $16,000 to 2/0: what the pool has in cash pays 10,000; the fund does not
+    take the rest at par, so it is a debt in the open, and 2/0's claim is not turned into the fund's.
+    """
+    empty_fund.open("9/0")
+    for name in ("2/0", "9/0"):
+        empty_fund.must(cm.SetLending, name, 0, 0, 0)
+        empty_fund.deposit(name, 500_000 * USDC)
+    assert isinstance(empty_fund.trade("3/0", "2/0", 2_000 * SOL, 60), Accepted)
+    empty_fund.must(cm.UpdatePrices, (("SOL", 60 * DOLLAR_E8),), (("SOL-PERP", 58 * DOLLAR_E8),))
+    assert isinstance(empty_fund.trade("2/0", "3/0", 2_000 * SOL, 58), Accepted)
+    assert isinstance(empty_fund.trade("3/0", "2/0", 4_000 * SOL, 60), Accepted)
+    empty_fund.must(cm.UpdatePrices, (("SOL", 60 * DOLLAR_E8),), (("SOL-PERP", 57 * DOLLAR_E8),))
+    assert isinstance(empty_fund.trade("2/0", "3/0", 4_000 * SOL, 57), Accepted)
+    before_usd6 = empty_fund.unsettled("insurance_fund")
+    pool_cash = empty_fund.cash("lending_pool")
+    events = empty_fund.tick()
+    assert not [one for one in events if isinstance(one, LentConverted)]
+    assert empty_fund.cash("lending_pool") == 0
+    assert empty_fund.unsettled("insurance_fund") >= before_usd6
+    lost_usd6 = sum(
+        -one.pnl_usd6 for one in events if isinstance(one, PnlSettled) and one.subaccount == "3/0"
+    )
+    assert -empty_fund.unsettled("3/0") == lost_usd6 - pool_cash > 0
+    assert "3/0" in empty_fund.state.debts
 
 
 def test_r27_no_debt_is_fixed_at_a_stale_index(exchange: Exchange) -> None:

@@ -247,7 +247,7 @@ class Lending:
     def idle(self, asset: str) -> list[tuple[str, int]]:
         """R10: who would lend how much now, in canonical order."""
         ledger, found = self.ledger, []
-        if self._would_fill_a_hole(asset):
+        if self.has_hole(asset):
             return []
         for name in ledger.customers():
             if not self.settings(name)[0] or ledger.books.borrowed[name, asset]:
@@ -259,7 +259,7 @@ class Lending:
                 found.append((name, units))
         return found
 
-    def _would_fill_a_hole(self, asset: str) -> bool:
+    def has_hole(self, asset: str) -> bool:
         """R10: the fund owes the pool, and all it holds at index is less than all it owes."""
         ledger, fund = self.ledger, INSURANCE_FUND
         if not ledger.books.borrowed[fund, asset]:

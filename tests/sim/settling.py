@@ -141,6 +141,8 @@ class Settler:
         if ledger.books.unsettled[name] >= 0 or not ledger.books.lent[name, symbol]:
             return
         self.lending.accrue(symbol)
+        if self.lending.has_hole(symbol):
+            return
         held = ledger.lent_units(name, symbol)
         units, usd6 = f.conversion(asset, held, rate, -ledger.books.unsettled[name])
         if usd6:
@@ -180,6 +182,8 @@ class Settler:
             symbol = asset.symbol
             rate, lent = ledger.conversion_rate(symbol), ledger.lent_units(name, symbol)
             redeemable = min(lent, self.lending.last(symbol).cash)
+            if self.lending.has_hole(symbol):
+                lent = redeemable
             parts = (ledger.books.cash[name, symbol] + redeemable, lent - redeemable)
             if symbol == SETTLEMENT_ASSET or not ledger.is_index_stale(symbol):
                 # Dust that is worth less than a micro-dollar at the conversion rate is nothing.
