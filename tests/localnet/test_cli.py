@@ -167,21 +167,35 @@ def test_senseless_arguments_are_one_clear_line(options: dict[str, Any], complai
     assert refused(command(**options)) == f"localnet: {complaint}\n"
 
 
-def test_quiet_prints_nothing(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        command(rpc=port, quiet="quiet"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    for _ in range(200):
-        try:
-            ask(f"http://127.0.0.1:{port}", "getSlot")
-            break
-        except OSError:
-            time.sleep(0.05)
-    else:
-        raise AssertionError("it never answered")
+def two_free_ports() -> tuple[int, int]:
+    """Find two ports that nobody has now; somebody may before they are used."""
+    with socket.socket() as one, socket.socket() as other:
+        for probe in (one, other):
+            probe.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+def quiet_and_answering() -> subprocess.Popen[str]:
+    """Start a quiet localnet that answers; on other ports when somebody was faster."""
+    for _ in range(5):
+        rpc, ws = two_free_ports()
+        process = subprocess.Popen(
+            command(rpc=rpc, ws=ws, quiet="quiet"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                ask(f"http://127.0.0.1:{rpc}", "getSlot")
+                return process
+            except OSError:
+                time.sleep(0.05)
+        process.kill()
+        out, err = process.communicate()
+    raise AssertionError(f"it never answered: {out}{err}")
+
+
+def test_quiet_prints_nothing() -> None:
+    process = quiet_and_answering()
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
